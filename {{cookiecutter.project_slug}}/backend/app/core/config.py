@@ -1,0 +1,175 @@
+"""Every setting of the service, read from the environment when `Settings()` is called."""
+
+import os
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 - what compose.yaml uses; refused in production
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+DATABASE_URLS = ("DATABASE_URL", "SYSTEM_DATABASE_URL", "MIGRATION_DATABASE_URL")
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def _group(title: str) -> dict[str, str]:
+    """Open a group of settings; the fields that follow belong to it."""
+    return {"group": title}
+
+
+class Settings(BaseSettings):
+    """The service's settings. A name here is the name of its environment variable.
+
+    Values come from the arguments, then the environment, then the file that `ENV_FILE` names
+    (`.env` beside the README unless set; empty for none). Lists are written as JSON.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("ENV_FILE", "../.env") or None,
+        extra="ignore",
+        frozen=True,
+        # A refused value may be a secret: an error names the setting and does not echo it.
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    APP_VERSION: str = Field("0.1.0", json_schema_extra=_group("Service"))
+    """Version of the service, as shown in the API document."""
+    ENVIRONMENT: Literal["development", "staging", "production"] = "development"
+    """`production` refuses development keys, the local token issuer and owners' database roles."""
+    DEBUG: bool = False
+    """Log every SQL statement. Refused in production."""
+    LOG_LEVEL: LogLevel = "INFO"
+    """The least severe level that is logged."""
+
+    HOST: str = Field("127.0.0.1", json_schema_extra=_group("HTTP"))
+    """Address to listen on."""
+    PORT: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    WORKERS: int = Field(1, ge=1)
+    """Number of worker processes."""
+    CORS_ORIGINS: list[str] = []
+    """Origins whose pages may call the API from a browser, such as `["https://app.example.com"]`."""
+    TRUSTED_HOSTS: list[str] = ["*"]
+    """Host names that the service answers to; `*` for any. Set it in production."""
+    TRUSTED_PROXIES: str = "127.0.0.1"
+    """Addresses, comma separated, whose `X-Forwarded-*` headers are believed."""
+    MAX_BODY_BYTES: int = Field(1_048_576, gt=0)
+    """Largest request body, in bytes; a larger one is answered 413."""
+    MAX_PAGE_SIZE: int = Field(100, ge=1, le=100)
+    """Most items on one page of a list."""
+    REQUEST_TIMEOUT: Seconds = 30.0
+    """Seconds that a request may take before it is answered 503."""
+    KEEP_ALIVE_TIMEOUT: int = Field(5, ge=1)
+    """Seconds that an idle connection is kept open."""
+    SHUTDOWN_TIMEOUT: int = Field(10, ge=0)
+    """Seconds that running requests are given when the service stops."""
+
+    DATABASE_URL: str = Field(
+        "sqlite+aiosqlite:///.data/app.db", repr=False, json_schema_extra=_group("Database")
+    )
+    """The application's role. Drivers: `sqlite+aiosqlite`, `postgresql+asyncpg`."""
+    SYSTEM_DATABASE_URL: str = Field("", repr=False)
+    """The role of system sessions; empty for `DATABASE_URL` (SQLite only)."""
+    MIGRATION_DATABASE_URL: str = Field("", repr=False)
+    """The role that owns the tables and migrates them; empty for `DATABASE_URL` (SQLite only)."""
+    DATABASE_POOL_SIZE: int = Field(5, ge=1)
+    """Connections that a process keeps open for each role."""
+    DATABASE_POOL_OVERFLOW: int = Field(10, ge=0)
+    """Connections beyond the pool that a burst may open."""
+    DATABASE_TIMEOUT: Seconds = 15.0
+    """Seconds to wait for a connection, a lock or a statement."""
+
+    AUTH_ISSUER: str = Field("", json_schema_extra=_group("Authentication"))
+    """Issuer of the tokens, exactly as in their `iss`; empty for the local issuer (development)."""
+    AUTH_AUDIENCE: str = Field("api", min_length=1)
+    """Audience that a token must name."""
+    AUTH_ALGORITHMS: list[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+    ] = Field(["RS256", "ES256"], min_length=1)
+    """Signature algorithms that are accepted; asymmetric ones only."""
+    AUTH_JWKS_URL: str = ""
+    """Where the issuer's public keys are; empty to discover it from the issuer."""
+    AUTH_TENANT_CLAIM: str = Field("tenant_id", min_length=1)
+    """Claim that names the caller's tenant."""
+    AUTH_MEMBERSHIPS_CLAIM: str = Field("tenants", min_length=1)
+    """Claim that lists the tenants that the caller may choose from."""
+    AUTH_LOCAL_KEY_FILE: str = ".data/issuer.json"
+    """Private key of the local issuer, made on first use. Development only."""
+
+    REDIS_URL: str = Field("", repr=False, json_schema_extra=_group("Limits"))
+    """Where processes share their limits; empty to keep them in memory."""
+    # {% if cookiecutter.include_sentry == "yes" %}
+
+    SENTRY_DSN: str = Field("", repr=False, json_schema_extra=_group("Sentry"))
+    """Where errors are reported; empty for nowhere: nothing is started, nothing is sent."""
+    SENTRY_ENVIRONMENT: str = "development"
+    """Label on what is sent; where it is not set, `ENVIRONMENT` is the label."""
+    SENTRY_RELEASE: str = ""
+    """Release on what is sent; empty for `APP_VERSION`."""
+    SENTRY_TRACES_SAMPLE_RATE: float = Field(0.1, ge=0, le=1)
+    """Share of requests that are traced, 0 to 1."""
+    SENTRY_PROFILES_SAMPLE_RATE: float = Field(0.1, ge=0, le=1)
+    """Share of traced requests that are profiled, 0 to 1."""
+    SENTRY_SAMPLING: Literal["explicit", "environment"] = "explicit"
+    """`explicit` uses the two rates as set, `environment` those that fit the environment."""
+    SENTRY_PRIVACY_MODE: Literal["strict", "balanced"] = "strict"
+    """`strict` sends only what is known to be safe, `balanced` all that is not sensitive."""
+    SENTRY_USER_CONTEXT: Literal["id", "anonymous", "full"] = "id"
+    """What is told of the caller: their id, a session that hides it, or all that is known."""
+    # {% endif %}
+
+    @field_validator(*DATABASE_URLS)
+    @classmethod
+    def _knows_the_driver(cls, url: str) -> str:
+        if url and url.partition(":")[0] not in DRIVERS:
+            raise ValueError(f"the URL must start with one of {', '.join(DRIVERS)}")
+        return url
+
+    @field_validator("AUTH_JWKS_URL")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError("the URL must start with https://")
+        return url
+
+    @model_validator(mode="after")
+    def _one_database(self) -> Self:
+        """The three roles are roles of one kind of database."""
+        drivers = {url.partition(":")[0] for url in self.database_urls.values()}
+        if len(drivers) > 1:
+            raise ValueError("DATABASE_URL and its two companions must use the same driver")
+        return self
+
+    @model_validator(mode="after")
+    def _safe_for_production(self) -> Self:
+        """Refuse what only a developer's machine may have, one sentence for each setting."""
+        if self.ENVIRONMENT == "production" and (refusals := list(self._refusals())):
+            raise ValueError(" ".join(refusals))
+        return self
+
+    def _refusals(self) -> list[str]:
+        refusals = []
+        if self.DEBUG:
+            refusals.append("DEBUG must be off in production.")
+        if not self.AUTH_ISSUER:
+            refusals.append("AUTH_ISSUER must be set in production: the local issuer is for development.")
+        for name in ("AUTH_ISSUER", "AUTH_JWKS_URL"):
+            url = getattr(self, name)
+            if url and not url.startswith("https://"):
+                refusals.append(f"{name} must start with https:// in production.")
+        for name in DATABASE_URLS:
+            if urlsplit(getattr(self, name)).password == DEVELOPMENT_PASSWORD:
+                refusals.append(f"{name} must not use the development password in production.")
+        return refusals
+
+    @property
+    def database_urls(self) -> dict[str, str]:
+        """The three URLs by setting, each empty one replaced by `DATABASE_URL`."""
+        return {name: getattr(self, name) or self.DATABASE_URL for name in DATABASE_URLS}
+
+
+settings = Settings()
