@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 - what compose.yaml uses; refused in production
@@ -15,7 +16,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-def _group(title: str) -> dict[str, str]:
+def _group(title: str) -> JsonDict:
     """Open a group of settings; the fields that follow belong to it."""
     return {"group": title}
 
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    APP_VERSION: str = Field("0.1.0", json_schema_extra=_group("Service"))
+    APP_VERSION: str = Field(default="0.1.0", json_schema_extra=_group("Service"))
     """Version of the service, as shown in the API document."""
     ENVIRONMENT: Literal["development", "staging", "production"] = "development"
     """`production` refuses development keys, the local token issuer and owners' database roles."""
@@ -45,11 +46,11 @@ class Settings(BaseSettings):
     LOG_LEVEL: LogLevel = "INFO"
     """The least severe level that is logged."""
 
-    HOST: str = Field("127.0.0.1", json_schema_extra=_group("HTTP"))
+    HOST: str = Field(default="127.0.0.1", json_schema_extra=_group("HTTP"))
     """Address to listen on."""
-    PORT: int = Field(8000, ge=0, le=65535)
+    PORT: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    WORKERS: int = Field(1, ge=1)
+    WORKERS: int = Field(default=1, ge=1)
     """Number of worker processes."""
     CORS_ORIGINS: list[str] = []
     """Origins whose pages may call the API from a browser, such as `["https://app.example.com"]`."""
@@ -57,62 +58,62 @@ class Settings(BaseSettings):
     """Host names that the service answers to; `*` for any. Set it in production."""
     TRUSTED_PROXIES: str = "127.0.0.1"
     """Addresses, comma separated, whose `X-Forwarded-*` headers are believed."""
-    MAX_BODY_BYTES: int = Field(1_048_576, gt=0)
+    MAX_BODY_BYTES: int = Field(default=1_048_576, gt=0)
     """Largest request body, in bytes; a larger one is answered 413."""
-    MAX_PAGE_SIZE: int = Field(100, ge=1, le=100)
+    MAX_PAGE_SIZE: int = Field(default=100, ge=1, le=100)
     """Most items on one page of a list."""
     REQUEST_TIMEOUT: Seconds = 30.0
     """Seconds that a request may take before it is answered 503."""
-    KEEP_ALIVE_TIMEOUT: int = Field(5, ge=1)
+    KEEP_ALIVE_TIMEOUT: int = Field(default=5, ge=1)
     """Seconds that an idle connection is kept open."""
-    SHUTDOWN_TIMEOUT: int = Field(10, ge=0)
+    SHUTDOWN_TIMEOUT: int = Field(default=10, ge=0)
     """Seconds that running requests are given when the service stops."""
 
     DATABASE_URL: str = Field(
-        "sqlite+aiosqlite:///.data/app.db", repr=False, json_schema_extra=_group("Database")
+        default="sqlite+aiosqlite:///.data/app.db", repr=False, json_schema_extra=_group("Database")
     )
     """The application's role. Drivers: `sqlite+aiosqlite`, `postgresql+asyncpg`."""
-    SYSTEM_DATABASE_URL: str = Field("", repr=False)
+    SYSTEM_DATABASE_URL: str = Field(default="", repr=False)
     """The role of system sessions; empty for `DATABASE_URL` (SQLite only)."""
-    MIGRATION_DATABASE_URL: str = Field("", repr=False)
+    MIGRATION_DATABASE_URL: str = Field(default="", repr=False)
     """The role that owns the tables and migrates them; empty for `DATABASE_URL` (SQLite only)."""
-    DATABASE_POOL_SIZE: int = Field(5, ge=1)
+    DATABASE_POOL_SIZE: int = Field(default=5, ge=1)
     """Connections that a process keeps open for each role."""
-    DATABASE_POOL_OVERFLOW: int = Field(10, ge=0)
+    DATABASE_POOL_OVERFLOW: int = Field(default=10, ge=0)
     """Connections beyond the pool that a burst may open."""
     DATABASE_TIMEOUT: Seconds = 15.0
     """Seconds to wait for a connection, a lock or a statement."""
 
-    AUTH_ISSUER: str = Field("", json_schema_extra=_group("Authentication"))
+    AUTH_ISSUER: str = Field(default="", json_schema_extra=_group("Authentication"))
     """Issuer of the tokens, exactly as in their `iss`; empty for the local issuer (development)."""
-    AUTH_AUDIENCE: str = Field("api", min_length=1)
+    AUTH_AUDIENCE: str = Field(default="api", min_length=1)
     """Audience that a token must name."""
     AUTH_ALGORITHMS: list[
         Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-    ] = Field(["RS256", "ES256"], min_length=1)
+    ] = Field(default=["RS256", "ES256"], min_length=1)
     """Signature algorithms that are accepted; asymmetric ones only."""
     AUTH_JWKS_URL: str = ""
     """Where the issuer's public keys are; empty to discover it from the issuer."""
-    AUTH_TENANT_CLAIM: str = Field("tenant_id", min_length=1)
+    AUTH_TENANT_CLAIM: str = Field(default="tenant_id", min_length=1)
     """Claim that names the caller's tenant."""
-    AUTH_MEMBERSHIPS_CLAIM: str = Field("tenants", min_length=1)
+    AUTH_MEMBERSHIPS_CLAIM: str = Field(default="tenants", min_length=1)
     """Claim that lists the tenants that the caller may choose from."""
     AUTH_LOCAL_KEY_FILE: str = ".data/issuer.json"
     """Private key of the local issuer, made on first use. Development only."""
 
-    REDIS_URL: str = Field("", repr=False, json_schema_extra=_group("Limits"))
+    REDIS_URL: str = Field(default="", repr=False, json_schema_extra=_group("Limits"))
     """Where processes share their limits; empty to keep them in memory."""
     # {% if cookiecutter.include_sentry == "yes" %}
 
-    SENTRY_DSN: str = Field("", repr=False, json_schema_extra=_group("Sentry"))
+    SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))
     """Where errors are reported; empty for nowhere: nothing is started, nothing is sent."""
     SENTRY_ENVIRONMENT: str = "development"
     """Label on what is sent; where it is not set, `ENVIRONMENT` is the label."""
     SENTRY_RELEASE: str = ""
     """Release on what is sent; empty for `APP_VERSION`."""
-    SENTRY_TRACES_SAMPLE_RATE: float = Field(0.1, ge=0, le=1)
+    SENTRY_TRACES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of requests that are traced, 0 to 1."""
-    SENTRY_PROFILES_SAMPLE_RATE: float = Field(0.1, ge=0, le=1)
+    SENTRY_PROFILES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of traced requests that are profiled, 0 to 1."""
     SENTRY_SAMPLING: Literal["explicit", "environment"] = "explicit"
     """`explicit` uses the two rates as set, `environment` those that fit the environment."""
@@ -156,7 +157,9 @@ class Settings(BaseSettings):
         if self.DEBUG:
             refusals.append("DEBUG must be off in production.")
         if not self.AUTH_ISSUER:
-            refusals.append("AUTH_ISSUER must be set in production: the local issuer is for development.")
+            refusals.append(
+                "AUTH_ISSUER must be set in production: the local issuer is for development."
+            )
         for name in ("AUTH_ISSUER", "AUTH_JWKS_URL"):
             url = getattr(self, name)
             if url and not url.startswith("https://"):
