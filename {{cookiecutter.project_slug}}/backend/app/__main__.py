@@ -1,0 +1,172 @@
+"""The command line: `python -m app run`, `db`, `tenant`, `token`; each has `--help`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import uvicorn
+from alembic import command
+from alembic.config import Config
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from app.auth import issuer
+from app.core import config
+from app.db import engines, roles
+# {% if cookiecutter.include_sentry == "yes" %}
+from app.telemetry.preview import render_preview
+
+# {% endif %}
+from app.tenancy import is_reachable, lifecycle
+from app.tenancy.models import checked_name
+
+Result = TypeVar("Result")
+BACKEND = Path(__file__).parents[1]
+
+
+class RefusedError(Exception):
+    """A command that can't be carried out; the message is one sentence."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after one sentence on standard error."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except ValidationError as error:
+        for each in error.errors(include_input=False):
+            where = f"{each['loc'][0]}: " if each["loc"] else ""
+            print(where + each["msg"].removeprefix("Value error, "), file=sys.stderr)
+    except (RefusedError, roles.UnsafeRoleError, lifecycle.TenantStateError, ValueError) as error:
+        print(error, file=sys.stderr)
+    except lifecycle.UnknownTenantError as error:
+        print(f"There is no tenant {error}.", file=sys.stderr)
+    except (DBAPIError, OSError) as error:
+        print(_database_fault(error), file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m app", description="The service's command line.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve HTTP as the settings say")
+    run.set_defaults(command=_run)
+
+    database = commands.add_parser("db", help="migrate the database, or check that it serves")
+    database.add_argument("action", choices=["upgrade", "check"])
+    database.set_defaults(command=_database)
+
+    tenant = commands.add_parser("tenant", help="create, suspend, resume, export or erase a tenant")
+    tenant.add_argument("action", choices=["create", "suspend", "resume", "export", "erase"])
+    tenant.add_argument("name", metavar="NAME")
+    tenant.set_defaults(command=_tenant)
+
+    token = commands.add_parser("token", help="print a token of the local issuer (development)")
+    token.add_argument("--tenant", required=True)
+    token.add_argument("--user", required=True)
+    token.add_argument("--scope", default="", help="space-separated scopes")
+    token.set_defaults(command=_token)
+    # {% if cookiecutter.include_sentry == "yes" %}
+
+    privacy = commands.add_parser("privacy", help="show what an error report would tell")
+    privacy.add_argument("action", choices=["preview"])
+    privacy.set_defaults(command=lambda _: print(render_preview()))
+    # {% endif %}
+    return parser
+
+
+def _run(_: argparse.Namespace) -> None:
+    settings = config.settings
+    _in_loop(roles.check(settings))
+    print(f"API documents at http://{settings.HOST}:{settings.PORT}/docs")
+    if not settings.AUTH_ISSUER:
+        print("A tenant: python -m app tenant create acme")
+        print("A token:  python -m app token --tenant acme --user alice", flush=True)
+    uvicorn.run(
+        "app.main:app",
+        host=settings.HOST,
+        port=settings.PORT,
+        workers=settings.WORKERS,
+        forwarded_allow_ips=settings.TRUSTED_PROXIES,
+        timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
+        timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+
+
+def _database(arguments: argparse.Namespace) -> None:
+    roles.check_names(config.settings)
+    if arguments.action == "upgrade":
+        command.upgrade(Config(BACKEND / "alembic.ini"), "head")
+        print("The database is up to date.")
+    else:
+        _in_loop(roles.check(config.settings))
+        _in_loop(is_reachable())
+        print("The database is ready.")
+
+
+def _tenant(arguments: argparse.Namespace) -> None:
+    name = checked_name(arguments.name)
+    match arguments.action:
+        case "create":
+            tenant, new = _in_loop(lifecycle.create(name))
+            print(f"The tenant {name} is {tenant.status}{'' if new else ' already'}.")
+        case "export":
+            _in_loop(_print_each(lifecycle.export(name)))
+        case "erase":
+            _in_loop(
+                _print_each(f"{table}: {rows} rows" async for table, rows in lifecycle.erase(name))
+            )
+            print(f"The tenant {name} is erased.")
+        case step:
+            tenant = _in_loop(
+                {"suspend": lifecycle.suspend, "resume": lifecycle.resume}[step](name)
+            )
+            print(f"The tenant {name} is {tenant.status}.")
+
+
+def _token(arguments: argparse.Namespace) -> None:
+    settings = config.settings
+    if settings.AUTH_ISSUER:
+        raise RefusedError(
+            "AUTH_ISSUER is set: tokens come from that issuer, not from the local one."
+        )
+    checked_name(arguments.tenant)
+    print(issuer.issue(settings, arguments.tenant, arguments.user, arguments.scope))
+
+
+def _in_loop(work: Coroutine[object, object, Result]) -> Result:
+    """Run one piece of work in a loop of its own, and leave no connection open."""
+
+    async def run() -> Result:
+        try:
+            return await work
+        finally:
+            await engines.dispose()
+
+    return asyncio.run(run())
+
+
+async def _print_each(lines: AsyncIterator[str]) -> None:
+    async for line in lines:
+        print(line)
+
+
+def _database_fault(error: DBAPIError | OSError) -> str:
+    """Say what to do, without the driver's text: it may name hosts, users and values."""
+    text = str(error)
+    if "no such table" in text or "does not exist" in text:
+        return "The database has no tables yet: run python -m app db upgrade."
+    return f"The database named by DATABASE_URL can't be used ({type(error).__name__})."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

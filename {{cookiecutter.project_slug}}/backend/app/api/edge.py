@@ -1,0 +1,157 @@
+"""What every request passes before a route: its id, its limits, and who may ask at all."""
+
+import asyncio
+import logging
+import time
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.config import Settings
+from app.core.errors import Problem, problem_response
+from app.core.request_id import HEADER, accept_request_id
+
+log = logging.getLogger("app.request")
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Put the edge around an application. The last one added is the first one passed."""
+    app.add_middleware(TimeLimit, seconds=settings.REQUEST_TIMEOUT)
+    app.add_middleware(BodyLimit, size=settings.MAX_BODY_BYTES)
+    if settings.CORS_ORIGINS:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.CORS_ORIGINS,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "If-Match", HEADER],
+            expose_headers=["ETag", "Location", HEADER],
+        )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.TRUSTED_HOSTS)
+    app.add_middleware(PlainTextErrors)
+    app.add_middleware(RequestId)
+
+
+class RequestId:
+    """Give each request an id, in the response and in the log line that closes it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = accept_request_id(Headers(scope=scope).get(HEADER, ""))
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            # The route's template, not the path: ids and names in a path are not for the log.
+            route = getattr(scope.get("route"), "path", "(no route)")
+            milliseconds = (time.perf_counter() - started) * 1000
+            log.info("%s %s %d %.1f ms", scope["method"], route, status, milliseconds)
+
+
+class PlainTextErrors:
+    """Turn the plain-text errors of libraries into problem documents."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                if kind.startswith("text/plain"):
+                    replaced = True
+                    phrase = HTTPStatus(message["status"]).phrase
+                    response = problem_response(message["status"], f"{phrase}.")
+                    await response(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self.app(scope, receive, send_problem)
+
+
+class BodyLimit:
+    """Refuse a body that is larger than the limit, whether it says so in advance or not."""
+
+    def __init__(self, app: ASGIApp, size: int) -> None:
+        self.app = app
+        self.size = size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced[:20]) > self.size:
+            await problem_response(413, self._detail)(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.size:
+                raise Problem(413, self._detail)
+            return message
+
+        await self.app(scope, receive_limited, send)
+
+    @property
+    def _detail(self) -> str:
+        return f"A request body may have at most {self.size} bytes."
+
+
+class TimeLimit:
+    """Give up on a request that takes too long, so that it can't hold a connection for ever."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answered = False
+
+        async def watch(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        limit = asyncio.timeout(self.seconds)
+        try:
+            async with limit:
+                await self.app(scope, receive, watch)
+        except TimeoutError:
+            if answered or not limit.expired():
+                raise
+            detail = f"The request took longer than {self.seconds:g} seconds."
+            await problem_response(503, detail)(scope, receive, send)

@@ -1,0 +1,90 @@
+"""The tenants themselves, for operators: needs the scope `tenants:admin`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+
+from app.api.dependencies.auth import require_scopes
+from app.api.dependencies.pagination import Page, PageWanted
+from app.core.errors import NotFound, Problem
+from app.tenancy import Tenant, TenantStatus, lifecycle, system_session
+from app.tenancy.models import NAME
+
+router = APIRouter(
+    prefix="/tenants",
+    tags=["tenants"],
+    dependencies=[Depends(require_scopes("tenants:admin"))],
+)
+
+_PATTERN = f"^{NAME.pattern}$"
+Name = Annotated[str, Path(pattern=_PATTERN)]
+
+
+class TenantIn(BaseModel):
+    """A tenant to be created."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=_PATTERN)
+
+
+class TenantOut(BaseModel):
+    """A tenant."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(validation_alias="tenant_id")
+    status: TenantStatus
+
+
+@router.get("")
+async def list_tenants(wanted: PageWanted) -> Page[TenantOut]:
+    """List the tenants by name."""
+    async with system_session("list tenants") as session:
+        rows, following = await wanted.read(session, select(Tenant), Tenant.tenant_id)
+    return Page(items=[TenantOut.model_validate(row) for row in rows], next=following)
+
+
+@router.post("", status_code=201)
+async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
+    """Create a tenant; one that is there already is answered with 200."""
+    try:
+        created, new = await lifecycle.create(tenant.name)
+    except lifecycle.TenantStateError as error:
+        raise Problem(409, f"{error}.") from None
+    response.status_code = 201 if new else 200
+    return TenantOut.model_validate(created)
+
+
+@router.get("/{name}")
+async def get_tenant(name: Name) -> TenantOut:
+    """Show a tenant."""
+    async with system_session(f"show tenant {name}") as session:
+        tenant = await session.get(Tenant, name)
+    if tenant is None:
+        raise NotFound
+    return TenantOut.model_validate(tenant)
+
+
+@router.post("/{name}/suspend")
+async def suspend_tenant(name: Name) -> TenantOut:
+    """Stop serving a tenant, at once; its rows stay."""
+    return await _step(lifecycle.suspend, name)
+
+
+@router.post("/{name}/resume")
+async def resume_tenant(name: Name) -> TenantOut:
+    """Serve a suspended tenant again."""
+    return await _step(lifecycle.resume, name)
+
+
+async def _step(step: Callable[[str], Awaitable[Tenant]], name: str) -> TenantOut:
+    try:
+        return TenantOut.model_validate(await step(name))
+    except lifecycle.UnknownTenantError:
+        raise NotFound from None
+    except lifecycle.TenantStateError as error:
+        raise Problem(409, f"{error}.") from None

@@ -1,0 +1,117 @@
+"""The issuer's public keys: found by discovery, fetched once for all callers, kept for a while."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import httpx
+
+from app.auth.signature import VerificationKey, VerificationKeys, build_keys
+from app.auth.token import TokenError
+
+log = logging.getLogger("app.auth")
+
+FRESH = 300.0  # seconds that keys are used without asking again
+COOLDOWN = 30.0  # seconds between two fetches, whatever made the first one necessary
+MAX_AGE = 3600.0  # seconds that keys are used while the issuer can't be reached
+TIMEOUT = 5.0  # seconds for one answer of the issuer
+MAX_BYTES = 262_144  # of one answer
+
+
+class KeySource(Protocol):
+    """Where a verifier finds the key that a token names."""
+
+    async def find(self, kid: str, algorithm: str) -> VerificationKey | None:
+        """Return the key of this id and algorithm, or None; raise TokenError without any keys."""
+
+
+class RemoteKeys:
+    """The keys of an issuer on the network (OpenID Connect Discovery 1.0, RFC 8414)."""
+
+    def __init__(
+        self,
+        issuer: str,
+        jwks_url: str,
+        algorithms: frozenset[str],
+        *,
+        https_only: bool,
+        clock: Callable[[], float] = time.monotonic,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._issuer = issuer
+        self._jwks_url = jwks_url
+        self._algorithms = algorithms
+        self._https_only = https_only
+        self._clock = clock
+        self._transport = transport
+        self._keys: VerificationKeys = {}
+        self._fetched = self._tried = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def find(self, kid: str, algorithm: str) -> VerificationKey | None:
+        """Return the key of this id and algorithm, fetching the issuer's keys where necessary."""
+        if self._is_due(kid, algorithm):
+            async with self._lock:
+                # Whoever waited for the lock finds the work done.
+                if self._is_due(kid, algorithm):
+                    await self._refresh()
+        if self._clock() - self._fetched > MAX_AGE:
+            raise TokenError("no_keys")
+        return self._keys.get((kid, algorithm))
+
+    def _is_due(self, kid: str, algorithm: str) -> bool:
+        now = self._clock()
+        if now - self._tried < COOLDOWN:
+            return False
+        return now - self._fetched > FRESH or (kid, algorithm) not in self._keys
+
+    async def _refresh(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                keys = await self._fetch()
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            ValueError,
+            RecursionError,
+            TimeoutError,
+        ) as error:
+            log.warning("the issuer's keys could not be fetched: %s", type(error).__name__)
+        else:
+            self._keys, self._fetched = keys, self._clock()
+        finally:
+            self._tried = self._clock()
+
+    async def _fetch(self) -> VerificationKeys:
+        async with httpx.AsyncClient(
+            transport=self._transport, timeout=TIMEOUT, follow_redirects=False
+        ) as client:
+            url = self._jwks_url
+            if not url:
+                well_known = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+                metadata = await self._get(client, well_known)
+                if metadata.get("issuer") != self._issuer:
+                    raise ValueError("the issuer names itself differently")
+                url = str(metadata.get("jwks_uri"))
+            keys = build_keys(await self._get(client, url), self._algorithms)
+        if not keys:
+            raise ValueError("no usable key")
+        return keys
+
+    async def _get(self, client: httpx.AsyncClient, url: str) -> dict[str, object]:
+        if self._https_only and httpx.URL(url).scheme != "https":
+            raise ValueError("the issuer must be asked over https")
+        body = bytearray()
+        async with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
+            response.raise_for_status()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise ValueError("the issuer's answer is too long")
+        document = json.loads(body)
+        if not isinstance(document, dict):
+            raise ValueError("the issuer's answer is not a JSON object")
+        return document

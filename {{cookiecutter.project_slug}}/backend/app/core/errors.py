@@ -1,0 +1,84 @@
+"""Errors as callers see them: `application/problem+json` (RFC 9457), with the request's id.
+
+A problem never repeats what the caller sent: a rejected value may be a secret.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.core.request_id import HEADER, current_request_id
+
+MEDIA_TYPE = "application/problem+json"
+
+# What a validation message may be filled in with: limits that the schema sets, never input.
+_LIMITS = frozenset(
+    {"ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of", "expected", "field_type"}
+)
+
+
+class Problem(HTTPException):
+    """An error that the caller is told about: a status, and one sentence on what to do."""
+
+
+class NotFound(Problem):
+    """There is no such thing, or none that the caller may know of: the two read the same."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "There is nothing under this address.")
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """Make the response of a problem; `members` are RFC 9457 extension members."""
+    content = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **members,
+        "request_id": current_request_id(),
+    }
+    return JSONResponse(content, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem document."""
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_failure)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type for the checker
+    return problem_response(error.status_code, str(error.detail), error.headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
+    errors = [
+        {
+            "location": each["loc"],
+            "type": each["type"],
+            "message": each["msg"] if _LIMITS.issuperset(each.get("ctx", ())) else "Invalid input",
+        }
+        for each in error.errors()
+    ]
+    return problem_response(422, "The request does not fit the API's schema.", errors=errors)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    # This runs outside of every middleware, so the header is not added elsewhere.
+    return problem_response(
+        500,
+        "The service failed. Its operators find the failure by the request's id.",
+        {HEADER: current_request_id()},
+    )

@@ -1,0 +1,67 @@
+"""The roles that the service signs in with: on PostgreSQL each may do what it must, and no more."""
+
+from sqlalchemy import Connection, make_url, text
+
+from app.core.config import Settings
+from app.db.engines import Role, create, is_sqlite
+
+SERVING = (Role.APPLICATION, Role.SYSTEM)
+
+_RIGHTS = text(
+    """
+    SELECT rolsuper, rolbypassrls, EXISTS (
+        SELECT FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'public' AND pg_has_role(current_user, relowner, 'MEMBER')
+    ) AS owns
+    FROM pg_roles WHERE rolname = current_user
+    """
+)
+
+
+class UnsafeRoleError(Exception):
+    """A role could go around row-level security; the message names the setting."""
+
+
+def role_name(settings: Settings, role: Role) -> str:
+    """Return the name of the database role that a setting's URL signs in with."""
+    return make_url(settings.database_urls[role]).username or ""
+
+
+def check_names(settings: Settings) -> None:
+    """Raise UnsafeRoleError unless the three URLs name three roles. SQLite has no roles."""
+    if is_sqlite(make_url(settings.DATABASE_URL)):
+        return
+    seen: dict[str, Role] = {}
+    for role in Role:
+        name = role_name(settings, role)
+        if name in seen:
+            raise UnsafeRoleError(
+                f"{role} must name another role than {seen[name]}, not {name!r} too."
+            )
+        seen[name] = role
+
+
+async def check(settings: Settings) -> None:
+    """Raise UnsafeRoleError for a serving role that owns tables or may bypass row security."""
+    check_names(settings)
+    for role in SERVING:
+        url = make_url(settings.database_urls[role])
+        if not is_sqlite(url):
+            engine = create(url, settings)
+            try:
+                async with engine.connect() as connection:
+                    await connection.run_sync(_check_rights, role)
+            finally:
+                await engine.dispose()
+
+
+def _check_rights(connection: Connection, role: Role) -> None:
+    rights = connection.execute(_RIGHTS).one()
+    for right, fault in (
+        (rights.rolsuper, "is a superuser"),
+        (rights.rolbypassrls, "may bypass row-level security"),
+        (rights.owns, "owns the tables"),
+    ):
+        if right:
+            raise UnsafeRoleError(f"{role} must name a role of its own: this one {fault}.")

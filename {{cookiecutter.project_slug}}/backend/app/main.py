@@ -1,0 +1,56 @@
+"""The application: every part is put together here, in the order in which a request meets it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from app.api import edge, health, tenants
+from app.auth.verifier import Verifier
+from app.core import config, errors
+from app.core.config import Settings
+from app.db import engines, roles
+from app.observability import logging
+from app.projects.routes import router as projects
+# {% if cookiecutter.include_sentry == "yes" %}
+from app.sentry import init_sentry, shutdown_sentry
+# {% endif %}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service. Without settings it takes those of the environment."""
+    settings = settings or config.settings
+    logging.configure(settings.LOG_LEVEL)
+    engines.configure(settings)
+    # {% if cookiecutter.include_sentry == "yes" %}
+    init_sentry(settings)
+    # {% endif %}
+    app = FastAPI(
+        title="{{ cookiecutter.project_name }}",
+        version=settings.APP_VERSION,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.verifier = Verifier(settings)
+    errors.install(app)
+    edge.install(app, settings)
+    app.include_router(health.router)
+    api = APIRouter(prefix="/api/v1")
+    api.include_router(tenants.router)
+    api.include_router(projects)
+    app.include_router(api)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Check the database's roles before the first request; close what is open after the last."""
+    await roles.check(app.state.settings)
+    yield
+    await engines.dispose()
+    # {% if cookiecutter.include_sentry == "yes" %}
+    shutdown_sentry()
+    # {% endif %}
+
+
+app = create_app()

@@ -1,0 +1,119 @@
+"""What can be done with projects and tasks, in a session of their tenant.
+
+No tenant is named here, and none can be: the session has one, and refuses the rest.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
+
+from app.api.dependencies.pagination import Paging
+from app.api.etag import Outdated
+from app.core.errors import NotFound, Problem
+from app.projects.models import Project, Task
+
+
+async def list_projects(db: AsyncSession, page: Paging) -> tuple[Sequence[Project], str | None]:
+    """Return a page of projects, oldest first, and the cursor of the next one."""
+    return await page.read(db, select(Project), Project.id)
+
+
+async def get_project(db: AsyncSession, project_id: uuid.UUID) -> Project:
+    """Return a project; raise NotFound."""
+    project = await db.scalar(select(Project).where(Project.id == project_id))
+    if project is None:
+        raise NotFound
+    return project
+
+
+async def create_project(db: AsyncSession, values: Mapping[str, object]) -> Project:
+    """Make a project; raise a Problem (409) if the tenant has one of this name."""
+    project = Project(**values)
+    db.add(project)
+    await _store_name(db)
+    return project
+
+
+async def change_project(
+    db: AsyncSession, project_id: uuid.UUID, version: int, values: Mapping[str, object]
+) -> Project:
+    """Change a project as it was read; raise NotFound, Outdated, or a Problem (409)."""
+    project = await get_project(db, project_id)
+    _change(project, version, values)
+    await _store_name(db)
+    return project
+
+
+async def delete_project(db: AsyncSession, project_id: uuid.UUID) -> None:
+    """Delete a project with its tasks; raise NotFound."""
+    await db.delete(await get_project(db, project_id))
+
+
+async def list_tasks(
+    db: AsyncSession, project_id: uuid.UUID, page: Paging
+) -> tuple[Sequence[Task], str | None]:
+    """Return a page of a project's tasks, oldest first, and the cursor of the next one."""
+    await get_project(db, project_id)
+    return await page.read(db, select(Task).where(Task.project_id == project_id), Task.id)
+
+
+async def get_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> Task:
+    """Return a task of a project; raise NotFound."""
+    task = await db.scalar(select(Task).where(Task.project_id == project_id, Task.id == task_id))
+    if task is None:
+        raise NotFound
+    return task
+
+
+async def create_task(
+    db: AsyncSession, project_id: uuid.UUID, values: Mapping[str, object]
+) -> Task:
+    """Make a task of a project; raise NotFound if there is no such project."""
+    task = Task(project=await get_project(db, project_id), **values)
+    db.add(task)
+    await db.flush()
+    return task
+
+
+async def change_task(
+    db: AsyncSession,
+    project_id: uuid.UUID,
+    task_id: uuid.UUID,
+    version: int,
+    values: Mapping[str, object],
+) -> Task:
+    """Change a task as it was read; raise NotFound or Outdated."""
+    task = await get_task(db, project_id, task_id)
+    _change(task, version, values)
+    await _store(db)
+    return task
+
+
+async def delete_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> None:
+    """Delete a task; raise NotFound."""
+    await db.delete(await get_task(db, project_id, task_id))
+
+
+def _change(row: Project | Task, version: int, values: Mapping[str, object]) -> None:
+    if row.version != version:
+        raise Outdated
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+async def _store(db: AsyncSession) -> None:
+    try:
+        await db.flush()
+    except StaleDataError:  # changed since it was read above
+        raise Outdated from None
+
+
+async def _store_name(db: AsyncSession) -> None:
+    try:
+        await _store(db)
+    except IntegrityError:  # the name is unique within the tenant, and says nothing of others
+        raise Problem(409, "There is a project of this name already.") from None

@@ -1,0 +1,228 @@
+"""The guard: within a tenant session every statement is scoped to its tenant, or refused.
+
+It works where SQL is written, in the compiler of the application role's engine: no way of
+building a statement goes around it, and it costs nothing once a statement is cached.
+
+- A tenant's table in a FROM clause becomes a sub-select of that tenant's rows.
+- UPDATE and DELETE get the tenant as a condition.
+- A value that is bound to a `tenant_id` must be the session's own tenant.
+- What can't be proved scoped is refused: text, unknown tables, computed tenants, driver SQL.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from itertools import chain
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Column,
+    Connection,
+    Delete,
+    Dialect,
+    Engine,
+    Insert,
+    String,
+    Table,
+    Update,
+    bindparam,
+    event,
+)
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import NullType, TypeDecorator
+
+from app.db.base import Base
+
+COLUMN = "tenant_id"
+OPTION = "tenant"
+
+# Functions that would read rows or change the tenant behind the guard's back.
+REFUSED_FUNCTIONS = ("set_config", "dblink", "query_to_xml", "lo_", "pg_", "load_extension")
+
+
+# Literal columns that SQLAlchemy itself writes, for count(*) and EXISTS.
+HARMLESS_LITERAL = re.compile(r"\*|\d+")
+
+
+DML = TypeVar("DML", Update, Delete)
+
+
+class TenancyError(DontWrapMixin, Exception):
+    """A statement that the guard refuses. The message says what to write instead."""
+
+
+# The tenant of the statement being executed, set from its connection just before. Sessions do not
+# read it: it only carries the connection's tenant to the binds of the same statement.
+_executing: ContextVar[str | None] = ContextVar("executing_tenant", default=None)
+
+
+class TenantKey(TypeDecorator[str]):
+    """The type of `tenant_id`: in a tenant session it binds no other tenant's name."""
+
+    impl = String(63)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Pass the session's own tenant, or anything in a system session; else refuse."""
+        tenant = _executing.get()
+        if tenant is not None and value is not None and value != tenant:
+            raise TenancyError(
+                "this session belongs to another tenant than the row: "
+                "open tenant_session() for the tenant that you mean"
+            )
+        return value
+
+
+def stamp() -> str | None:
+    """Return the tenant of the statement being executed: the default of every `tenant_id`."""
+    return _executing.get()
+
+
+def install(engine: Engine) -> None:
+    """Guard an engine: every statement that it executes belongs to its connection's tenant."""
+    base = engine.dialect.statement_compiler
+    engine.dialect.statement_compiler = type("TenantCompiler", (_Guard, base), {})
+    event.listen(engine, "before_execute", _enter)
+    event.listen(engine, "before_cursor_execute", _refuse_uncompiled)
+    event.listen(engine, "set_connection_execution_options", _keep_tenant)
+
+
+def release(engine: Engine) -> None:
+    """Mark an engine as the system's: what it executes belongs to no tenant."""
+    event.listen(engine, "before_execute", _leave)
+
+
+def _enter(connection: Connection, *_: object) -> None:
+    tenant = connection.get_execution_options().get(OPTION)
+    if tenant is None:
+        raise TenancyError("no tenant, no query: use tenant_session(tenant)")
+    _executing.set(tenant)
+
+
+def _leave(connection: Connection, *_: object) -> None:
+    _executing.set(None)
+
+
+def _keep_tenant(connection: Connection, options: dict[str, Any]) -> None:
+    current = connection.get_execution_options().get(OPTION)
+    if current is not None and options.get(OPTION, current) != current:
+        raise TenancyError("the tenant of a session cannot change: open another tenant_session()")
+
+
+def _refuse_uncompiled(
+    connection: Connection,
+    cursor: object,
+    statement: str,
+    parameters: object,
+    context: DefaultExecutionContext | None,
+    executemany: bool,
+) -> None:
+    if not isinstance(getattr(context, "compiled", None), _Guard):
+        raise TenancyError(
+            "driver SQL can't be scoped: write select(), insert(), update(), delete()"
+        )
+
+
+# Evaluated at each execution, so that one cached statement serves all tenants.
+_TENANT = bindparam("guarded_tenant", callable_=_executing.get, type_=TenantKey(), unique=True)
+
+
+class _Guard(SQLCompiler):
+    """What the guard changes in a dialect's own compiler."""
+
+    def visit_table(self, table: Any, asfrom: Any = False, *args: Any, **kw: Any) -> Any:
+        text = super().visit_table(table, asfrom, *args, **kw)
+        if not asfrom:
+            return text
+        _refuse_unknown(table)
+        if not _is_scoped(table) or kw.get("iscrud"):
+            return text
+        condition = self.process(table.c[COLUMN] == _TENANT, include_table=False)
+        rows = f"(SELECT * FROM {self.preparer.format_table(table)} WHERE {condition})"  # noqa: S608
+        alias = kw.get("enclosing_alias")
+        if alias is not None and alias.element is table:
+            return rows
+        return rows + self.get_render_as_alias_suffix(text)
+
+    def visit_insert(self, insert_stmt: Insert, *args: Any, **kw: Any) -> Any:
+        _refuse_unknown(insert_stmt.table)
+        _refuse_computed_tenant(insert_stmt)
+        return super().visit_insert(insert_stmt, *args, **kw)
+
+    def visit_update(self, update_stmt: Update, *args: Any, **kw: Any) -> Any:
+        _refuse_computed_tenant(update_stmt)
+        return super().visit_update(_own_rows(update_stmt), *args, **kw)
+
+    def visit_delete(self, delete_stmt: Delete, *args: Any, **kw: Any) -> Any:
+        return super().visit_delete(_own_rows(delete_stmt), *args, **kw)
+
+    def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
+        if column.is_literal and not HARMLESS_LITERAL.fullmatch(column.name):
+            raise TenancyError(
+                "literal_column() can't be scoped: use literal() or a model's column"
+            )
+        return super().visit_column(column, *args, **kw)
+
+    def visit_function(self, func: Any, *args: Any, **kw: Any) -> Any:
+        if func.name.lower().startswith(REFUSED_FUNCTIONS):
+            raise TenancyError(f"{func.name}() is not for tenant sessions: use system_session()")
+        return super().visit_function(func, *args, **kw)
+
+    def visit_textclause(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("text() can't be scoped: write select(), or func and operators")
+
+    def visit_tstring(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("tstring() can't be scoped: write select(), or func and operators")
+
+    def visit_textual_select(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("text().columns() can't be scoped: write select()")
+
+
+def _own_rows(statement: DML) -> DML:
+    """Add the tenant to the condition of an UPDATE or DELETE."""
+    _refuse_unknown(statement.table)
+    if not _is_scoped(statement.table):
+        return statement
+    return statement.where(statement.table.c[COLUMN] == _TENANT)
+
+
+def _is_scoped(table: object) -> bool:
+    return isinstance(table, Table) and COLUMN in table.c
+
+
+def _refuse_unknown(table: object) -> None:
+    if not isinstance(table, Table) or table.metadata is not Base.metadata:
+        raise TenancyError(f"{table} is not a model's table: declare a model for it")
+
+
+def _refuse_computed_tenant(statement: Insert | Update) -> None:
+    """Refuse an INSERT or UPDATE whose tenant is an expression: only a value can be checked."""
+    for name, value in _assigned(statement):
+        if name == COLUMN and isinstance(value, ClauseElement) and not _is_provable(value):
+            raise TenancyError("tenant_id can't be computed: leave it out, the session fills it in")
+
+
+def _is_provable(value: ClauseElement) -> bool:
+    """Tell whether a tenant is a value, which is checked when bound, or a scoped table's own."""
+    return isinstance(value, BindParameter | Column) and isinstance(
+        value.type, TenantKey | NullType
+    )
+
+
+def _assigned(statement: Insert | Update) -> Iterator[tuple[object, object]]:
+    """Yield the name of each column that a statement sets itself, with what it is set to."""
+    rows: list[Any] = [statement._values or ()]
+    if isinstance(statement, Insert):
+        rows += chain.from_iterable(statement._multi_values)
+        if statement.select is not None:
+            names = statement._select_names or ()
+            rows.append(dict(zip(names, statement.select.selected_columns, strict=False)))
+    for row in rows:
+        # A row may be given by position.
+        named = row if isinstance(row, Mapping) else zip(statement.table.c, row, strict=False)
+        for column, value in dict(named).items():
+            yield getattr(column, "key", column), value

@@ -1,0 +1,81 @@
+"""The two doors to the database: a tenant's session and the system's."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from app.db.engines import Role, engine, is_sqlite
+from app.tenancy import guard, sqlite
+from app.tenancy.models import checked_name
+from app.tenancy.rls import SETTING
+
+audit = logging.getLogger("app.audit")
+
+
+@asynccontextmanager
+async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
+    """Open a session that reads and writes the rows of one tenant, and of no other.
+
+    Leaving the block without an exception commits; commits, rollbacks and savepoints inside it
+    are allowed. Raises ValueError for a malformed name; an unknown tenant just has no rows.
+    """
+    session = AsyncSession(
+        engine(Role.APPLICATION, prepare),
+        sync_session_class=_TenantSession,
+        expire_on_commit=False,
+        tenant=checked_name(tenant),
+    )
+    async with session:
+        yield session
+        await session.commit()
+
+
+@asynccontextmanager
+async def system_session(reason: str) -> AsyncIterator[AsyncSession]:
+    """Open a session that sees every tenant, for a reason that is written to the audit log.
+
+    Leaving the block without an exception commits. Raises ValueError without a reason.
+    """
+    if not reason.strip():
+        raise ValueError("a system session needs a reason")
+    audit.info("system session: %s", reason)
+    async with AsyncSession(engine(Role.SYSTEM, prepare), expire_on_commit=False) as session:
+        yield session
+        await session.commit()
+
+
+class _TenantSession(Session):
+    """A session whose tenant is given once, to its constructor."""
+
+    def __init__(self, *args: Any, tenant: str, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._tenant = tenant
+        event.listen(self, "after_begin", _begin)
+
+
+def _begin(session: _TenantSession, transaction: object, connection: Connection) -> None:
+    """Tell the guard and the database the session's tenant, at the start of each transaction."""
+    connection.execution_options(**{guard.OPTION: session._tenant})
+    if is_sqlite(connection.engine.url):
+        sqlite.enter(connection, session._tenant)
+        return
+    # Straight to the driver: the guard would refuse this from anyone. Local to the transaction,
+    # so that a pooled connection takes nothing along.
+    cursor = connection.connection.cursor()
+    cursor.execute(f"SELECT set_config('{SETTING}', $1, true)", (session._tenant,))
+    cursor.close()
+
+
+def prepare(created: Engine, role: Role) -> None:
+    """Put the guard and the database's own layer on a new engine, as its role demands."""
+    if role is Role.APPLICATION:
+        guard.install(created)
+    else:
+        guard.release(created)
+    if is_sqlite(created.url):
+        sqlite.install(created, role)
