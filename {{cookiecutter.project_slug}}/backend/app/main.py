@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from app.api import edge, health, tenants
 from app.auth.verifier import Verifier
@@ -11,7 +11,7 @@ from app.core import config, errors
 from app.core.config import Settings
 from app.db import engines, roles
 from app.observability import logging
-from app.projects.routes import router as projects
+from app.projects import routes as projects
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import init_sentry, shutdown_sentry
 # {% endif %}
@@ -35,10 +35,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     edge.install(app, settings)
     app.include_router(health.router)
-    api = APIRouter(prefix="/api/v1")
-    api.include_router(tenants.router)
-    api.include_router(projects)
-    app.include_router(api)
+    app.include_router(tenants.router)
+    app.include_router(projects.router)
     return app
 
 

@@ -14,7 +14,7 @@ from app.tenancy import Tenant, TenantStatus, lifecycle, system_session
 from app.tenancy.models import NAME
 
 router = APIRouter(
-    prefix="/tenants",
+    prefix="/api/v1/tenants",
     tags=["tenants"],
     dependencies=[Depends(require_scopes("tenants:admin"))],
 )

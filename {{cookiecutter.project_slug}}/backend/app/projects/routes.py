@@ -17,7 +17,7 @@ from app.projects.schemas import (
     TaskOut,
 )
 
-router = APIRouter(prefix="/projects", tags=["projects"])
+router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
 
 
 @router.get("")

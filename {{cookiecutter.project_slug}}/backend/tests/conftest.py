@@ -1,0 +1,99 @@
+"""What the tests share: a migrated database of each kind, the application, and its callers."""
+
+import os
+
+# Tests take nothing from the developer's own .env file.
+os.environ["ENV_FILE"] = ""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from alembic import command
+from alembic.config import Config
+from fastapi import FastAPI
+
+from app.auth import issuer
+from app.core.config import Settings
+from app.db import engines
+from app.main import create_app
+from app.tenancy import lifecycle
+from tests.postgresql import Cluster, find_cluster
+
+BACKEND = Path(__file__).parents[1]
+
+Headers = dict[str, str]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with find_cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "app.db"
+    migrate(Settings(DATABASE_URL=f"sqlite+aiosqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(cluster: Cluster) -> str:
+    name = cluster.create_database()
+    migrate(Settings(**cluster.urls(name)))
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a migrated database of the test's own, once for each kind."""
+    local_key = str(tmp_path / "issuer.json")
+    if request.param == "sqlite":
+        file = tmp_path / "app.db"
+        file.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
+        return Settings(DATABASE_URL=f"sqlite+aiosqlite:///{file}", AUTH_LOCAL_KEY_FILE=local_key)
+    template = request.getfixturevalue("postgresql_template")
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return Settings(
+        **cluster.urls(cluster.create_database(template)), AUTH_LOCAL_KEY_FILE=local_key
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The application, started, with the tenants acme and globex."""
+    made = create_app(settings)
+    async with made.router.lifespan_context(made):
+        for name in ("acme", "globex"):
+            await lifecycle.create(name)
+        yield made
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as made:
+        yield made
+
+
+@pytest.fixture
+def as_user(settings: Settings) -> Callable[..., Headers]:
+    """Make the headers of a caller: `as_user("acme", scope="tenants:admin")`."""
+
+    def headers(tenant: str, user: str = "alice", scope: str = "") -> Headers:
+        return {"Authorization": f"Bearer {issuer.issue(settings, tenant, user, scope)}"}
+
+    return headers
+
+
+def migrate(settings: Settings) -> None:
+    """Bring a database to the newest schema, as `python -m app db upgrade` does."""
+    engines.configure(settings)
+    command.upgrade(Config(BACKEND / "alembic.ini"), "head")
