@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
@@ -88,6 +89,8 @@ def _run(_: argparse.Namespace) -> None:
     if not settings.AUTH_ISSUER:
         print("A tenant: python -m app tenant create acme")
         print("A token:  python -m app token --tenant acme --user alice", flush=True)
+    # Having stopped in good order, the server sends itself the signal that it got once more.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "app.main:app",
         host=settings.HOST,

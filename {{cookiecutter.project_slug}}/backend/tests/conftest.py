@@ -47,23 +47,24 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_template(cluster: Cluster) -> str:
     name = cluster.create_database()
-    migrate(Settings(**cluster.urls(name)))
+    migrate(Settings.model_validate(cluster.urls(name)))
     return name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of a migrated database of the test's own, once for each kind."""
-    local_key = str(tmp_path / "issuer.json")
     if request.param == "sqlite":
         file = tmp_path / "app.db"
         file.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        return Settings(DATABASE_URL=f"sqlite+aiosqlite:///{file}", AUTH_LOCAL_KEY_FILE=local_key)
-    template = request.getfixturevalue("postgresql_template")
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return Settings(
-        **cluster.urls(cluster.create_database(template)), AUTH_LOCAL_KEY_FILE=local_key
-    )
+        urls = {"DATABASE_URL": f"sqlite+aiosqlite:///{file}"}
+    else:
+        template = request.getfixturevalue("postgresql_template")
+        cluster: Cluster = request.getfixturevalue("cluster")
+        urls = cluster.urls(cluster.create_database(template))
+    made = Settings.model_validate({**urls, "AUTH_LOCAL_KEY_FILE": str(tmp_path / "issuer.json")})
+    engines.configure(made)
+    return made
 
 
 @pytest.fixture

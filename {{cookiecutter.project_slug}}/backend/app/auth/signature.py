@@ -68,7 +68,9 @@ def _fitting(member: Mapping[str, object], algorithms: frozenset[str]) -> Iterat
     operations = member.get("key_ops", ["verify"])
     if member.get("use", "sig") != "sig" or operations != ["verify"] or "d" in member:
         return
-    for algorithm in algorithms & {member.get("alg", each) for each in algorithms}:
+    for algorithm in algorithms:
+        if member.get("alg", algorithm) != algorithm:
+            continue
         if algorithm in CURVES:
             if member.get("kty") == "EC" and member.get("crv") == CURVES[algorithm]:
                 yield algorithm
@@ -77,8 +79,10 @@ def _fitting(member: Mapping[str, object], algorithms: frozenset[str]) -> Iterat
 
 
 def _build(member: Mapping[str, object], algorithm: str) -> VerificationKey | None:
+    # A number where a string belongs would be taken for a length of memory to fill.
+    parameters = {name: value for name, value in member.items() if isinstance(value, str)}
     try:
-        key = jwk.construct(dict(member), algorithm)
+        key = jwk.construct(parameters, algorithm)
     except (JOSEError, ValueError, TypeError, KeyError):
         return None
     if isinstance(key, CryptographyRSAKey) and key.prepared_key.key_size < MIN_RSA_BITS:

@@ -40,7 +40,10 @@ def configure(level: str) -> None:
             "formatters": {"line": {"()": ScrubbingFormatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": level, "handlers": ["stderr"]},
-            # Each request is logged once, by app.api.edge, without its query string.
-            "loggers": {"uvicorn.access": {"handlers": [], "propagate": False}},
+            # A request is logged once, by app.api.edge; these two would log its query string.
+            "loggers": {
+                "uvicorn.access": {"handlers": [], "propagate": False},
+                "httpx": {"level": "WARNING"},
+            },
         }
     )

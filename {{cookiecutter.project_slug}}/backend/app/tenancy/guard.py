@@ -12,6 +12,7 @@ building a statement goes around it, and it costs nothing once a statement is ca
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from copy import copy
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from sqlalchemy import (
     BindParameter,
     ClauseElement,
     Column,
+    ColumnClause,
     Connection,
     Delete,
     Dialect,
@@ -65,6 +67,11 @@ class TenantKey(TypeDecorator[str]):
 
     impl = String(63)
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[str]:
+        """Return the type of a tenant's name."""
+        return str
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Pass the session's own tenant, or anything in a system session; else refuse."""
@@ -159,6 +166,22 @@ class _Guard(SQLCompiler):
 
     def visit_delete(self, delete_stmt: Delete, *args: Any, **kw: Any) -> Any:
         return super().visit_delete(_own_rows(delete_stmt), *args, **kw)
+
+    def group_by_clause(self, select: Any, **kw: Any) -> Any:
+        # A key determines its row. PostgreSQL knows that of a table, but not of a sub-select: the
+        # row's other columns are named too.
+        grouped = [each._deannotate() for each in select._group_by_clauses]
+        determined: list[Any] = []
+        for source in dict.fromkeys(
+            each.table for each in grouped if isinstance(each, ColumnClause)
+        ):
+            key = list(source.primary_key) if source is not None else []
+            if key and all(any(each is part for each in grouped) for part in key):
+                determined += [each for each in source.c if not each.primary_key]
+        if determined:
+            select = copy(select)
+            select._group_by_clauses += tuple(determined)
+        return super().group_by_clause(select, **kw)
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
         if column.is_literal and not HARMLESS_LITERAL.fullmatch(column.name):

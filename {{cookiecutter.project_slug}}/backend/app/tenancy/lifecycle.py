@@ -1,7 +1,7 @@
 """The life of a tenant: provisioning, active, suspended, erasing, erased."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from sqlalchemy import Table, delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
@@ -85,7 +85,7 @@ async def export(name: str) -> AsyncIterator[str]:
                 yield json.dumps({"table": table.name, "row": dict(row)}, default=str)
 
 
-async def erase(name: str) -> AsyncIterator[tuple[str, int]]:
+async def erase(name: str) -> AsyncGenerator[tuple[str, int]]:
     """Delete everything that a tenant has, in batches; yield each table with its rows deleted.
 
     May be called again after it was interrupted. The name stays taken.

@@ -43,7 +43,7 @@ async def system_session(reason: str) -> AsyncIterator[AsyncSession]:
     """
     if not reason.strip():
         raise ValueError("a system session needs a reason")
-    audit.info("system session: %s", reason)
+    audit.info("opened the database for all tenants to %s", reason)
     async with AsyncSession(engine(Role.SYSTEM, prepare), expire_on_commit=False) as session:
         yield session
         await session.commit()

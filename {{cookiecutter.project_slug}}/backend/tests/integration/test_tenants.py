@@ -1,0 +1,114 @@
+"""The life of a tenant, by the operators' API and as its people see it."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from app.projects.models import Project, Task
+from app.tenancy import lifecycle, tenant_session
+
+pytestmark = pytest.mark.anyio
+
+URL = "/api/v1/tenants"
+Headers = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def operator(as_user: Headers) -> dict[str, str]:
+    return as_user("acme", "olga", scope="tenants:admin")
+
+
+async def test_only_operators_may_ask(client: httpx.AsyncClient, as_user: Headers) -> None:
+    assert (await client.get(URL)).status_code == 401
+    for scope in ("", "tenants", "tenants:admins", "admin"):
+        assert (await client.get(URL, headers=as_user("acme", scope=scope))).status_code == 403
+
+
+async def test_a_tenant_is_created_once(
+    client: httpx.AsyncClient, operator: dict[str, str], as_user: Headers
+) -> None:
+    assert (await client.get("/api/v1/projects", headers=as_user("initech"))).status_code == 403
+    first = await client.post(URL, json={"name": "initech"}, headers=operator)
+    again = await client.post(URL, json={"name": "initech"}, headers=operator)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json() == {"name": "initech", "status": "active"}
+    assert (await client.get("/api/v1/projects", headers=as_user("initech"))).status_code == 200
+
+
+async def test_tenants_are_listed_by_name(
+    client: httpx.AsyncClient, operator: dict[str, str]
+) -> None:
+    first = (await client.get(URL, params={"limit": 1}, headers=operator)).json()
+    assert [item["name"] for item in first["items"]] == ["acme"]
+    query = {"limit": 1, "cursor": first["next"]}
+    second = (await client.get(URL, params=query, headers=operator)).json()
+    assert ([item["name"] for item in second["items"]], second["next"]) == (["globex"], None)
+
+
+async def test_a_suspended_tenant_is_refused_at_once_and_others_are_served(
+    client: httpx.AsyncClient, operator: dict[str, str], as_user: Headers
+) -> None:
+    globex = as_user("globex")
+    suspended = await client.post(f"{URL}/globex/suspend", headers=operator)
+    assert suspended.json() == {"name": "globex", "status": "suspended"}
+    assert (await client.get("/api/v1/projects", headers=globex)).status_code == 403
+    assert (await client.get("/api/v1/projects", headers=as_user("acme"))).status_code == 200
+    await client.post(f"{URL}/globex/resume", headers=operator)
+    assert (await client.get("/api/v1/projects", headers=globex)).status_code == 200
+
+
+async def test_creating_a_suspended_tenant_does_not_resume_it(
+    client: httpx.AsyncClient, operator: dict[str, str]
+) -> None:
+    await client.post(f"{URL}/globex/suspend", headers=operator)
+    again = await client.post(URL, json={"name": "globex"}, headers=operator)
+    assert again.status_code == 409
+    shown = await client.get(f"{URL}/globex", headers=operator)
+    assert shown.json()["status"] == "suspended"
+
+
+async def test_what_is_unknown_is_not_found_and_what_is_malformed_is_refused(
+    client: httpx.AsyncClient, operator: dict[str, str]
+) -> None:
+    assert (await client.get(f"{URL}/nobody", headers=operator)).status_code == 404
+    assert (await client.post(f"{URL}/nobody/suspend", headers=operator)).status_code == 404
+    for name in ("Acme", "a", "1acme", "a" * 64, "ac me"):
+        response = await client.post(URL, json={"name": name}, headers=operator)
+        assert response.status_code == 422
+
+
+async def fill(name: str) -> None:
+    async with tenant_session(name) as session:
+        session.add(Task(title="Count down", project=Project(name="Rocket")))
+
+
+@pytest.mark.usefixtures("app")
+async def test_an_export_has_everything_of_a_tenant_and_nothing_else() -> None:
+    await fill("acme")
+    await fill("globex")
+    lines = [line async for line in lifecycle.export("acme")]
+    assert len(lines) == 2
+    assert all('"acme"' in line and "globex" not in line for line in lines)
+
+
+@pytest.mark.usefixtures("app")
+async def test_an_erased_tenant_has_no_rows_and_its_name_is_not_given_again() -> None:
+    await fill("acme")
+    await fill("globex")
+    erased = [step async for step in lifecycle.erase("acme")]
+    assert erased == [("tasks", 1), ("projects", 1)]
+    assert [line async for line in lifecycle.export("acme")] == []
+    assert len([line async for line in lifecycle.export("globex")]) == 2
+    with pytest.raises(lifecycle.TenantStateError, match="erased"):
+        await lifecycle.create("acme")
+
+
+@pytest.mark.usefixtures("app")
+async def test_erasing_goes_on_where_it_was_interrupted() -> None:
+    await fill("acme")
+    steps = lifecycle.erase("acme")
+    await anext(steps)
+    await steps.aclose()
+    assert [step async for step in lifecycle.erase("acme")] == [("tasks", 0), ("projects", 1)]
+    assert not await lifecycle.is_active("acme")
