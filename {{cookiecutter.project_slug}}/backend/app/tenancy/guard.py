@@ -10,7 +10,7 @@ building a statement goes around it, and it costs nothing once a statement is ca
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from copy import copy
 from itertools import chain
@@ -21,6 +21,7 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     ColumnClause,
+    ColumnElement,
     Connection,
     Delete,
     Dialect,
@@ -168,19 +169,10 @@ class _Guard(SQLCompiler):
         return super().visit_delete(_own_rows(delete_stmt), *args, **kw)
 
     def group_by_clause(self, select: Any, **kw: Any) -> Any:
-        # A key determines its row. PostgreSQL knows that of a table, but not of a sub-select: the
-        # row's other columns are named too.
-        grouped = [each._deannotate() for each in select._group_by_clauses]
-        determined: list[Any] = []
-        for source in dict.fromkeys(
-            each.table for each in grouped if isinstance(each, ColumnClause)
-        ):
-            key = list(source.primary_key) if source is not None else []
-            if key and all(any(each is part for each in grouped) for part in key):
-                determined += [each for each in source.c if not each.primary_key]
-        if determined:
+        # PostgreSQL knows that a key determines its row: of a table, but not of a sub-select.
+        if determined := _determined_by(select._group_by_clauses):
             select = copy(select)
-            select._group_by_clauses += tuple(determined)
+            select._group_by_clauses += determined
         return super().group_by_clause(select, **kw)
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
@@ -203,6 +195,25 @@ class _Guard(SQLCompiler):
 
     def visit_textual_select(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("text().columns() can't be scoped: write select()")
+
+
+def _plain(clause: ClauseElement) -> ClauseElement:
+    """Return a clause without what the ORM notes on it, so that it equals the table's own."""
+    plain: ClauseElement = clause._deannotate()
+    return plain
+
+
+def _determined_by(clauses: Iterable[ClauseElement]) -> tuple[ColumnElement[Any], ...]:
+    """Return the other columns of every row whose whole key is grouped by."""
+    grouped = {each for each in map(_plain, clauses) if isinstance(each, ColumnClause)}
+    sources = dict.fromkeys(each.table for each in grouped)
+    return tuple(
+        column
+        for source in sources
+        if source is not None and source.primary_key and grouped.issuperset(source.primary_key)
+        for column in source.c
+        if not column.primary_key
+    )
 
 
 def _own_rows(statement: DML) -> DML:
