@@ -47,9 +47,13 @@ OPTION = "tenant"
 REFUSED_FUNCTIONS = ("set_config", "dblink", "query_to_xml", "lo_", "pg_", "load_extension")
 
 
-# Literal columns that SQLAlchemy itself writes, for count(*) and EXISTS.
-HARMLESS_LITERAL = re.compile(r"\*|\d+")
-
+# The text that may reach SQL as it is: what SQLAlchemy writes for count(*) and EXISTS, and the
+# operators that op() is for. Words are listed, because a few of them make a join or a sub-select.
+FRAGMENT = re.compile(
+    r"\*|\d+|[-+*/<>=~!@#%^&|?]+"
+    r"|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
+    re.IGNORECASE,
+)
 
 DML = TypeVar("DML", Update, Delete)
 
@@ -175,17 +179,19 @@ class _Guard(SQLCompiler):
             select._group_by_clauses += determined
         return super().group_by_clause(select, **kw)
 
-    def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
-        if column.is_literal and not HARMLESS_LITERAL.fullmatch(column.name):
-            raise TenancyError(
-                "literal_column() can't be scoped: use literal() or a model's column"
-            )
-        return super().visit_column(column, *args, **kw)
+    def escape_literal_column(self, name: str) -> Any:
+        # literal_column() and op() come through here: text that would reach SQL as it is.
+        if not FRAGMENT.fullmatch(name.strip()):
+            raise TenancyError(f"{name!r} is text, which can't be scoped: use columns and func")
+        return super().escape_literal_column(name)
 
     def visit_function(self, func: Any, *args: Any, **kw: Any) -> Any:
         if func.name.lower().startswith(REFUSED_FUNCTIONS):
             raise TenancyError(f"{func.name}() is not for tenant sessions: use system_session()")
         return super().visit_function(func, *args, **kw)
+
+    def get_statement_hint_text(self, hint_texts: Any) -> Any:
+        raise TenancyError("a statement hint is text, which can't be scoped: leave it out")
 
     def visit_textclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("text() can't be scoped: write select(), or func and operators")

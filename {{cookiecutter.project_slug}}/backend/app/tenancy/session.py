@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,13 +24,9 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     Leaving the block without an exception commits; commits, rollbacks and savepoints inside it
     are allowed. Raises ValueError for a malformed name; an unknown tenant just has no rows.
     """
-    session = AsyncSession(
-        engine(Role.APPLICATION, prepare),
-        sync_session_class=_TenantSession,
-        expire_on_commit=False,
-        tenant=checked_name(tenant),
-    )
-    async with session:
+    begin = partial(_begin, checked_name(tenant))
+    async with AsyncSession(engine(Role.APPLICATION, prepare), expire_on_commit=False) as session:
+        event.listen(session.sync_session, "after_begin", begin)
         yield session
         await session.commit()
 
@@ -49,25 +45,16 @@ async def system_session(reason: str) -> AsyncIterator[AsyncSession]:
         await session.commit()
 
 
-class _TenantSession(Session):
-    """A session whose tenant is given once, to its constructor."""
-
-    def __init__(self, *args: Any, tenant: str, **kw: Any) -> None:
-        super().__init__(*args, **kw)
-        self._tenant = tenant
-        event.listen(self, "after_begin", _begin)
-
-
-def _begin(session: _TenantSession, transaction: object, connection: Connection) -> None:
+def _begin(tenant: str, session: Session, transaction: object, connection: Connection) -> None:
     """Tell the guard and the database the session's tenant, at the start of each transaction."""
-    connection.execution_options(**{guard.OPTION: session._tenant})
+    connection.execution_options(**{guard.OPTION: tenant})
     if is_sqlite(connection.engine.url):
-        sqlite.enter(connection, session._tenant)
+        sqlite.enter(connection, tenant)
         return
     # Straight to the driver: the guard would refuse this from anyone. Local to the transaction,
     # so that a pooled connection takes nothing along.
     cursor = connection.connection.cursor()
-    cursor.execute(f"SELECT set_config('{SETTING}', $1, true)", (session._tenant,))
+    cursor.execute(f"SELECT set_config('{SETTING}', $1, true)", (tenant,))
     cursor.close()
 
 

@@ -174,6 +174,26 @@ async def slip_a_literal_column_in(session: AsyncSession, foreign: Foreign) -> o
 
 
 @attack
+async def slip_a_subselect_into_an_operator(session: AsyncSession, foreign: Foreign) -> object:
+    operator = "IN (SELECT name FROM projects) OR '' <>"
+    found = select(literal(1)).where(literal(f"{MARK} project").op(operator)(""))
+    return MARK if await session.scalar(found) else None
+
+
+@attack
+async def slip_a_join_into_an_operator(session: AsyncSession, foreign: Foreign) -> object:
+    joined = Task.title.op("IS NOT NULL JOIN projects AS other ON other.name LIKE")(f"{MARK}%")
+    query = select(func.count()).select_from(Project).join(Task, joined).where(literal(1) == 1)
+    return MARK if await session.scalar(query) else None
+
+
+@attack
+async def slip_a_union_in_as_a_suffix(session: AsyncSession, foreign: Foreign) -> object:
+    query = select(Project.name).suffix_with("UNION SELECT name FROM projects")
+    return (await session.execute(query)).all()
+
+
+@attack
 async def name_the_table_anew(session: AsyncSession, foreign: Foreign) -> object:
     query = select(table("projects", column("name")))
     return (await session.execute(query)).all()
@@ -220,6 +240,13 @@ async def insert_for_the_other_tenant(session: AsyncSession, foreign: Foreign) -
 @attack
 async def insert_in_bulk(session: AsyncSession, foreign: Foreign) -> object:
     await session.execute(insert(Project), [{"tenant_id": "globex", "name": "planted"}])
+    return None
+
+
+@attack
+async def insert_mappings(session: AsyncSession, foreign: Foreign) -> object:
+    rows = [{"tenant_id": "globex", "name": "planted"}]
+    await session.run_sync(lambda sync: sync.bulk_insert_mappings(Project, rows))
     return None
 
 
