@@ -1,5 +1,7 @@
 """The roles that the service signs in with: on PostgreSQL each may do what it must, and no more."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, make_url, text
 
 from app.core.config import Settings
@@ -28,23 +30,26 @@ def role_name(settings: Settings, role: Role) -> str:
     return make_url(settings.database_urls[role]).username or ""
 
 
-def check_names(settings: Settings) -> None:
-    """Raise UnsafeRoleError unless the three URLs name three roles. SQLite has no roles."""
+def check_names(settings: Settings, roles: Iterable[Role] = Role) -> None:
+    """Raise UnsafeRoleError if two of the settings name one role. SQLite has no roles."""
     if is_sqlite(make_url(settings.DATABASE_URL)):
         return
-    seen: dict[str, Role] = {}
-    for role in Role:
+    settings_of: dict[str, Role] = {}
+    for role in roles:
         name = role_name(settings, role)
-        if name in seen:
+        if name in settings_of:
             raise UnsafeRoleError(
-                f"{role} must name another role than {seen[name]}, not {name!r} too."
+                f"{role} must name a role of its own: {name!r} is the one of {settings_of[name]}."
             )
-        seen[name] = role
+        settings_of[name] = role
 
 
 async def check(settings: Settings) -> None:
-    """Raise UnsafeRoleError for a serving role that owns tables or may bypass row security."""
-    check_names(settings)
+    """Raise UnsafeRoleError for a serving role that owns tables or may bypass row security.
+
+    The owner's own role is no concern of a process that serves, and need not be known to it.
+    """
+    check_names(settings, SERVING)
     for role in SERVING:
         url = make_url(settings.database_urls[role])
         if not is_sqlite(url):
