@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -11,10 +12,14 @@ from typing import TypeVar
 import uvicorn
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
 from app.auth import issuer
+from app.auth.token import TokenError
+from app.auth.verifier import Verifier
 from app.core import config
 from app.db import engines, roles
 # {% if cookiecutter.include_sentry == "yes" %}
@@ -41,12 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in error.errors(include_input=False):
             where = f"{each['loc'][0]}: " if each["loc"] else ""
             print(where + each["msg"].removeprefix("Value error, "), file=sys.stderr)
-    except (RefusedError, roles.UnsafeRoleError, lifecycle.TenantStateError, ValueError) as error:
+    except SettingsError as error:
+        print(f"{error}: a list is written as JSON.", file=sys.stderr)
+    except (RefusedError, roles.UnsafeRoleError, CommandError) as error:
         print(error, file=sys.stderr)
     except lifecycle.UnknownTenantError as error:
         print(f"There is no tenant {error}.", file=sys.stderr)
     except (DBAPIError, OSError) as error:
         print(_database_fault(error), file=sys.stderr)
+    except (lifecycle.TenantStateError, ValueError) as error:
+        print(f"{str(error)[:1].upper()}{str(error)[1:]}.", file=sys.stderr)
     else:
         return 0
     return 1
@@ -106,8 +115,8 @@ def _run(_: argparse.Namespace) -> None:
 
 
 def _database(arguments: argparse.Namespace) -> None:
-    roles.check_names(config.settings)
     if arguments.action == "upgrade":
+        roles.check_names(config.settings)
         command.upgrade(Config(BACKEND / "alembic.ini"), "head")
         print("The database is up to date.")
     else:
@@ -143,7 +152,17 @@ def _token(arguments: argparse.Namespace) -> None:
             "AUTH_ISSUER is set: tokens come from that issuer, not from the local one."
         )
     checked_name(arguments.tenant)
-    print(issuer.issue(settings, arguments.tenant, arguments.user, arguments.scope))
+    try:
+        token = issuer.issue(settings, arguments.tenant, arguments.user, arguments.scope)
+    except (OSError, ValueError, KeyError) as error:
+        raise RefusedError(
+            f"AUTH_LOCAL_KEY_FILE names a file that can't be used ({type(error).__name__})."
+        ) from None
+    try:
+        _in_loop(Verifier(settings).verify(token))
+    except TokenError as error:
+        raise RefusedError(f"The service would refuse this token: {error.reason}.") from None
+    print(token)
 
 
 def _in_loop(work: Coroutine[object, object, Result]) -> Result:
@@ -160,15 +179,24 @@ def _in_loop(work: Coroutine[object, object, Result]) -> Result:
 
 async def _print_each(lines: AsyncIterator[str]) -> None:
     async for line in lines:
-        print(line)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:  # whoever reads, as `head` does, has enough; the work goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _database_fault(error: DBAPIError | OSError) -> str:
+def _database_fault(error: Exception) -> str:
     """Say what to do, without the driver's text: it may name hosts, users and values."""
-    text = str(error)
-    if "no such table" in text or "does not exist" in text:
+    cause: BaseException = error
+    while cause.__cause__:
+        cause = cause.__cause__
+    name = type(cause).__name__
+    if name == "UndefinedTableError" or "no such table" in str(cause):
         return "The database has no tables yet: run python -m app db upgrade."
-    return f"The database named by DATABASE_URL can't be used ({type(error).__name__})."
+    return (
+        "The database can't be used: look at DATABASE_URL, SYSTEM_DATABASE_URL and "
+        f"MIGRATION_DATABASE_URL ({name})."
+    )
 
 
 if __name__ == "__main__":

@@ -72,13 +72,7 @@ class RemoteKeys:
         try:
             async with asyncio.timeout(TIMEOUT):
                 keys = await self._fetch()
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            ValueError,
-            RecursionError,
-            TimeoutError,
-        ) as error:
+        except Exception as error:  # whatever it is, the keys that there are serve on
             log.warning("the issuer's keys could not be fetched: %s", type(error).__name__)
         else:
             self._keys, self._fetched = keys, self._clock()

@@ -2,11 +2,12 @@
 
 import os
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 - what compose.yaml uses; refused in production
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
@@ -70,7 +71,10 @@ class Settings(BaseSettings):
     """Seconds that running requests are given when the service stops."""
 
     DATABASE_URL: str = Field(
-        default="sqlite+aiosqlite:///.data/app.db", repr=False, json_schema_extra=_group("Database")
+        default="sqlite+aiosqlite:///.data/app.db",
+        min_length=1,
+        repr=False,
+        json_schema_extra=_group("Database"),
     )
     """The application's role. Drivers: `sqlite+aiosqlite`, `postgresql+asyncpg`."""
     SYSTEM_DATABASE_URL: str = Field(default="", repr=False)
@@ -126,14 +130,20 @@ class Settings(BaseSettings):
     @field_validator(*DATABASE_URLS)
     @classmethod
     def _knows_the_driver(cls, url: str) -> str:
-        if url and url.partition(":")[0] not in DRIVERS:
+        if not url:
+            return url
+        if url.partition(":")[0] not in DRIVERS:
             raise ValueError(f"the URL must start with one of {', '.join(DRIVERS)}")
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):  # its text may hold a part of the password
+            raise ValueError("it must be a URL: driver://role:password@host:port/name") from None
         return url
 
     @field_validator("AUTH_JWKS_URL")
     @classmethod
     def _is_a_web_address(cls, url: str) -> str:
-        if url and urlsplit(url).scheme not in ("http", "https"):
+        if url and not url.startswith(("https://", "http://")):
             raise ValueError("the URL must start with https://")
         return url
 
@@ -166,8 +176,8 @@ class Settings(BaseSettings):
                 refusals.append(f"{name} must start with https:// in production.")
         refusals += [
             f"{name} must not use the development password in production."
-            for name in DATABASE_URLS
-            if urlsplit(getattr(self, name)).password == DEVELOPMENT_PASSWORD
+            for name, url in self.database_urls.items()
+            if getattr(self, name) and DEVELOPMENT_PASSWORD in _passwords(url)
         ]
         return refusals
 
@@ -175,6 +185,12 @@ class Settings(BaseSettings):
     def database_urls(self) -> dict[str, str]:
         """The three URLs by setting, each empty one replaced by `DATABASE_URL`."""
         return {name: getattr(self, name) or self.DATABASE_URL for name in DATABASE_URLS}
+
+
+def _passwords(url: str) -> set[object]:
+    """Return what a URL gives as a password: in its place, or as a parameter."""
+    parsed = make_url(url)
+    return {parsed.password, parsed.query.get("password")}
 
 
 def __getattr__(name: str) -> Settings:

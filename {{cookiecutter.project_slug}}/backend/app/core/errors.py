@@ -15,6 +15,9 @@ from app.core.request_id import HEADER, current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 
+# Of every response. The edge adds them, but to a failure's, which is made outside of it.
+SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
 # What a validation message may be filled in with: limits that the schema sets, never input.
 _LIMITS = frozenset(
     {"ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of", "expected", "field_type"}
@@ -66,7 +69,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
     errors = [
         {
-            "location": each["loc"],
+            # A name that the schema does not have is the caller's, and not repeated.
+            "location": each["loc"][: -1 if each["type"] == "extra_forbidden" else None],
             "type": each["type"],
             "message": each["msg"] if _LIMITS.issuperset(each.get("ctx", ())) else "Invalid input",
         }
@@ -76,9 +80,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    # This runs outside of every middleware, so the header is not added elsewhere.
+    # This runs outside of every middleware, so the headers are not added elsewhere.
     return problem_response(
         500,
         "The service failed. Its operators find the failure by the request's id.",
-        {HEADER: current_request_id()},
+        {HEADER: current_request_id(), **SAFE_HEADERS},
     )

@@ -78,6 +78,6 @@ def _decode(cursor: str, kind: type[Key]) -> Key:
         key = kind(text)
     except ValueError:
         raise Problem(400, "The cursor is not one that this list gave out.") from None
-    if _encode(key) != cursor:
+    if _encode(key) != cursor or "\0" in text:  # PostgreSQL knows no NUL
         raise Problem(400, "The cursor is not one that this list gave out.")
     return key

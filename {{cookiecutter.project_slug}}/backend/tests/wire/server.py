@@ -1,0 +1,88 @@
+"""Starts the service as a process of its own, for tests over real sockets."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+BACKEND = Path(__file__).parents[2]
+PATIENCE = 30.0  # seconds for a process to start, or to stop
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that serves HTTP."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        return self.log_file.read_text("utf-8")
+
+    def stop(self) -> int:
+        """Ask it to end, as an orchestrator does, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serve(environment: dict[str, str], app: str = "app.main:app") -> Iterator[Server]:
+    """Yield a server that has these settings and no others, once it answers; stop it after."""
+    port = _free_port()
+    variables = {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": "",  # nothing from the developer's own .env file
+        "PORT": str(port),
+        **environment,
+    }
+    with tempfile.NamedTemporaryFile(prefix="server-", suffix=".log") as log:
+        process = subprocess.Popen(
+            _command(app, port), cwd=BACKEND, env=variables, stdout=subprocess.DEVNULL, stderr=log
+        )
+        server = Server(f"http://127.0.0.1:{port}", process, Path(log.name))
+        try:
+            _wait_until_live(server)
+            yield server
+            if process.poll() is None:
+                server.stop()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _command(app: str, port: int) -> Sequence[str]:
+    if app == "app.main:app":
+        return [sys.executable, "-m", "app", "run"]
+    return [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
+
+
+def _wait_until_live(server: Server) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server ended at its start:\n{server.log}")
+        try:
+            if httpx.get(f"{server.url}/health/live").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise TimeoutError(f"the server does not answer:\n{server.log}")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
