@@ -20,6 +20,7 @@ SKEW = 30  # seconds that two clocks may differ
 LATEST = 2**53  # a time beyond this is no time
 
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
+_JOINERS = dict.fromkeys((0x200C, 0x200D))  # a part of names in Persian and other scripts
 _SCOPES = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749, section 3.3
 
 
@@ -132,7 +133,13 @@ def _matching(pattern: re.Pattern[str], value: object, reason: str) -> str:
 
 
 def _optional(claims: dict[str, object], name: str) -> str | None:
-    return _printable(claims[name], f"bad_{name}") if claims.get(name) is not None else None
+    value = claims.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        _printable(value.translate(_JOINERS), f"bad_{name}")
+        return value
+    raise TokenError(f"bad_{name}")
 
 
 def _scopes(claims: dict[str, object]) -> frozenset[str]:

@@ -168,6 +168,8 @@ GOOD = {
     "nested claims": with_claims(realm={"roles": ["a", "b"], "share": 1.5}),
     "an empty scope": with_claims(scope=""),
     "no name": with_claims(name=None, email=None),
+    "an empty name": with_claims(name="", email=""),
+    "a Persian name": with_claims(name="علی\u200cرضا"),
     "no time of issue": with_claims(iat=...),
     "expired within the skew": with_claims(exp=NOW - SKEW + 1),
     "issued ahead within the skew": with_claims(iat=NOW + SKEW),
