@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.types import TypeDecorator
 
 from app.db.base import Base, load_models
-from app.tenancy.migration import as_owner
+from app.tenancy.session import as_owner
 
 
 def run_migrations(connection: Connection) -> None:

@@ -1,6 +1,8 @@
 """Every setting of the service, read from the environment when `Settings()` is called."""
 
+import json
 import os
+import sys
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -193,9 +195,27 @@ def _passwords(url: str) -> set[object]:
     return {parsed.password, parsed.query.get("password")}
 
 
+def render_example() -> str:
+    """Return the text of `.env.example`: every setting with its meaning and its default."""
+    lines = [
+        "# Every setting with its default. Copy this file to .env and uncomment what you change.",
+        "# This file is generated: cd backend && python -m app.core.config > ../.env.example",
+    ]
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.json_schema_extra, dict):
+            lines += ["", f"# --- {field.json_schema_extra['group']} ---"]
+        default = field.default if isinstance(field.default, str) else json.dumps(field.default)
+        lines += ["", f"# {field.description}", f"#{name}={default}"]
+    return "\n".join(lines) + "\n"
+
+
 def __getattr__(name: str) -> Settings:
     """Make `settings`, this process's own, when it is first asked for."""
     if name != "settings":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     made = globals()["settings"] = Settings()
     return made
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_example())

@@ -1,7 +1,7 @@
-"""The two doors to the database: a tenant's session and the system's."""
+"""The two doors to the database, a tenant's and the system's; and the owner's, to its schema."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -9,10 +9,12 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from app.db.engines import Role, engine, is_sqlite
+from app.db import engines
+from app.db.engines import Role, is_sqlite
+from app.db.roles import check_names
 from app.tenancy import guard, sqlite
 from app.tenancy.models import checked_name
-from app.tenancy.rls import SETTING
+from app.tenancy.rls import SETTING, protect
 
 audit = logging.getLogger("app.audit")
 
@@ -25,7 +27,9 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     are allowed. Raises ValueError for a malformed name; an unknown tenant just has no rows.
     """
     begin = partial(_begin, checked_name(tenant))
-    async with AsyncSession(engine(Role.APPLICATION, prepare), expire_on_commit=False) as session:
+    async with AsyncSession(
+        engines.engine(Role.APPLICATION, _prepare), expire_on_commit=False
+    ) as session:
         event.listen(session.sync_session, "after_begin", begin)
         yield session
         await session.commit()
@@ -40,9 +44,23 @@ async def system_session(reason: str) -> AsyncIterator[AsyncSession]:
     if not reason.strip():
         raise ValueError("a system session needs a reason")
     audit.info("opened the database for all tenants to %s", reason)
-    async with AsyncSession(engine(Role.SYSTEM, prepare), expire_on_commit=False) as session:
+    async with AsyncSession(
+        engines.engine(Role.SYSTEM, _prepare), expire_on_commit=False
+    ) as session:
         yield session
         await session.commit()
+
+
+async def as_owner(change: Callable[[Connection], None]) -> None:
+    """Change the schema in one transaction, and protect every table of tenants' rows in it."""
+    settings = engines.current_settings()
+    check_names(settings)
+    try:
+        async with engines.engine(Role.MIGRATION, _prepare).begin() as connection:
+            await connection.run_sync(change)
+            await connection.run_sync(protect, settings)
+    finally:
+        await engines.dispose()
 
 
 def _begin(tenant: str, session: Session, transaction: object, connection: Connection) -> None:
@@ -58,7 +76,7 @@ def _begin(tenant: str, session: Session, transaction: object, connection: Conne
     cursor.close()
 
 
-def prepare(created: Engine, role: Role) -> None:
+def _prepare(created: Engine, role: Role) -> None:
     """Put the guard and the database's own layer on a new engine, as its role demands."""
     if role is Role.APPLICATION:
         guard.install(created)

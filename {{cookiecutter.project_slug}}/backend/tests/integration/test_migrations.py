@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from app.core.config import Settings
-from app.tenancy.migration import as_owner
+from app.tenancy.session import as_owner
 from tests.conftest import BACKEND
 
 # Tables that belong to no tenant.

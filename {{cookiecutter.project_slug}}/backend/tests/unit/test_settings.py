@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from app.core import config, env_example
+from app.core import config
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
 
 PROJECT = Path(__file__).parents[3]
@@ -303,33 +303,33 @@ def test_the_settings_show_no_password() -> None:
 
 
 def test_env_example_is_what_the_settings_say() -> None:
-    assert (PROJECT / ".env.example").read_text("utf-8") == env_example.render()
+    assert (PROJECT / ".env.example").read_text("utf-8") == config.render_example()
 
 
 def test_env_example_is_printed_by_the_command_that_it_names() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "app.core.env_example"],
+        [sys.executable, "-m", "app.core.config"],
         cwd=PROJECT / "backend",
         env={"PATH": os.environ["PATH"]},
         stdout=subprocess.PIPE,
         check=True,
     ).stdout
-    assert printed.decode("utf-8") == env_example.render()
+    assert printed.decode("utf-8") == config.render_example()
 
 
 def test_env_example_has_every_setting_once() -> None:
-    lines = env_example.render().splitlines()
+    lines = config.render_example().splitlines()
     names = [line[1:].partition("=")[0] for line in lines if line.startswith("#") and "=" in line]
     settings = [name for name in names if name.isupper()]
     assert sorted(settings) == sorted(Settings.model_fields)
 
 
 def test_env_example_explains_every_setting() -> None:
-    assert "# None\n" not in env_example.render()
+    assert "# None\n" not in config.render_example()
 
 
 def test_env_example_with_everything_uncommented_gives_the_defaults(tmp_path: Path) -> None:
-    lines = env_example.render().splitlines()
+    lines = config.render_example().splitlines()
     file = tmp_path / ".env"
     file.write_text("\n".join(line.removeprefix("#") for line in lines if line[:2] != "# "))
     assert from_file(file) == Settings()

@@ -169,7 +169,7 @@ GOOD = {
     "an empty scope": with_claims(scope=""),
     "no name": with_claims(name=None, email=None),
     "an empty name": with_claims(name="", email=""),
-    "a Persian name": with_claims(name="می\u200cنا"),
+    "a Persian name": with_claims(name="\u0645\u06cc\u200c\u0646\u0627"),
     "no time of issue": with_claims(iat=...),
     "expired within the skew": with_claims(exp=NOW - SKEW + 1),
     "issued ahead within the skew": with_claims(iat=NOW + SKEW),

@@ -1,0 +1,274 @@
+"""Sentry: reports errors and traces without private data, and never gets in the way.
+
+The service fails open: whatever goes wrong in here, no caller notices. Data fails closed: what
+can't be scrubbed is not sent. Without a DSN, or without the SDK, every function does nothing.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import wraps
+from types import CodeType
+from typing import Final, ParamSpec, TypeVar
+
+from app.core.request_id import current_request_id
+from app.privacy import scrub_string
+from app.telemetry import items, strict
+from app.telemetry.event_filter import Event, EventFilter, Hint
+from app.telemetry.identity import describe_user
+from app.telemetry.messages import VALUE, keep_constants
+
+try:
+    import sentry_sdk
+except ImportError:
+    sentry_sdk = None  # type: ignore[assignment]  # so that its absence can be asked for
+
+SENTRY_AVAILABLE: Final = sentry_sdk is not None
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class _State:
+    """Whether reports are sent, and by which rules."""
+
+    on: bool = False
+    rules: EventFilter = field(default_factory=EventFilter)
+
+
+_state = _State()
+
+
+class _WithoutLastLineError(Exception):
+    """The SDK did not take our transport."""
+
+
+def init_sentry(settings: object) -> bool:
+    """Start reporting as the `SENTRY_*` settings say; return whether it was started.
+
+    Any object with these attributes will do. Without a DSN nothing is started. A fault leaves
+    reporting off, and is logged by its kind: the text of an exception could hold the DSN.
+    """
+    shutdown_sentry(timeout=0)
+    if not getattr(settings, "SENTRY_DSN", ""):
+        return False
+    if sentry_sdk is None:
+        log.warning("Sentry is off: the SDK is not installed")
+        return False
+    try:
+        _start(settings)
+    except Exception as error:
+        _stop(timeout=0)
+        log.warning("Sentry is off: it could not be started (%s)", type(error).__name__)
+        return False
+    return True
+
+
+def _start(settings: object) -> None:
+    # Imported here because they need the SDK.
+    from app.telemetry.options import sdk_options  # noqa: PLC0415
+    from app.telemetry.transport import transport_for  # noqa: PLC0415
+
+    _state.rules = EventFilter(
+        getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
+        getattr(settings, "SENTRY_USER_CONTEXT", "id"),
+    )
+    transport = transport_for(_state.rules)
+    options = sdk_options(settings) | {
+        "transport": transport,
+        "before_send": _before_send,
+        "before_send_transaction": _before_send_transaction,
+        "before_send_span": _before_send_span,
+        "before_send_log": _before_send_log,
+        "before_send_metric": _before_send_metric,
+        "before_breadcrumb": _before_breadcrumb,
+    }
+    with warnings.catch_warnings():
+        # The SDK warns of profiles, which are to be configured otherwise in its next major
+        # version, and of the hook for streamed spans, which are off unless asked for.
+        warnings.simplefilter("ignore")
+        sentry_sdk.init(**options)
+    if type(sentry_sdk.get_client().transport) is not transport:
+        raise _WithoutLastLineError
+    _state.on = True
+
+
+def shutdown_sentry(timeout: float = 2.0) -> None:
+    """Send what is waiting, for at most `timeout` seconds, and stop reporting."""
+    if _state.on:
+        _stop(timeout)
+
+
+def _stop(timeout: float) -> None:
+    _state.on = False
+    _state.rules = EventFilter()
+    with suppress(Exception):
+        sentry_sdk.get_client().close(timeout=timeout)
+    with suppress(Exception):
+        sentry_sdk.get_global_scope().set_client(None)
+
+
+# The hooks. They only scrub; one that fails returns nothing, and so nothing is sent.
+
+
+def _before_send(event: Event, hint: Hint | None) -> Event | None:
+    """Scrub an error, a message, a log record or a check-in."""
+    try:
+        return _with_request_id(_state.rules.filter_event(event, hint))
+    except Exception:
+        return None
+
+
+def _before_send_transaction(event: Event, hint: Hint | None) -> Event | None:
+    """Scrub a transaction and its spans."""
+    return _before_send(event, hint)
+
+
+def _before_send_log(entry: Event, hint: Hint | None) -> Event | None:
+    try:
+        return items.filter_log(entry, _state.rules)
+    except Exception:
+        return None
+
+
+def _before_send_metric(metric: Event, hint: Hint | None) -> Event | None:
+    try:
+        return items.filter_metric(metric, _state.rules)
+    except Exception:
+        return None
+
+
+def _before_send_span(span: Event, hint: Hint | None) -> Event:
+    try:
+        return items.filter_span(span, _state.rules)
+    except Exception:
+        # The SDK lets no span be dropped here, and sends the raw one where it gets none.
+        return {"name": VALUE, "attributes": {}}
+
+
+def _before_breadcrumb(crumb: Event, hint: Hint | None) -> Event | None:
+    try:
+        record = (hint or {}).get("log_record")
+        if _state.rules.mode == "strict" and isinstance(record, logging.LogRecord):
+            crumb = {**crumb, "message": strict.template(record)}
+        match _state.rules.filter_breadcrumbs([crumb]):
+            case [dict() as clean]:
+                return clean
+    except Exception:
+        return None
+    return None
+
+
+def _with_request_id(event: Event) -> Event:
+    """Tag an event with the request that it happened in."""
+    if request_id := current_request_id():
+        tags = event.get("tags")
+        pairs = tags.items() if isinstance(tags, dict) else tags
+        kept = {}
+        for pair in pairs if isinstance(pairs, Iterable) else ():
+            match pair:
+                case (str() as name, value):
+                    kept[name] = value
+        event["tags"] = kept | {"request_id": scrub_string(request_id)}
+    return event
+
+
+# What the rest of the service calls. Whatever the SDK raises stays here.
+
+
+def _quietly(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Make a function do nothing while reporting is off, and return nothing where it fails."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        if not _state.on:
+            return None
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            return None
+
+    return call
+
+
+def _callers_code() -> CodeType:
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code
+
+
+def _worded(message: str) -> str:
+    """In strict mode, cut a message down to what its caller's code says."""
+    if _state.rules.mode == "strict":
+        return keep_constants(message, [_callers_code()])
+    return message
+
+
+@_quietly
+def set_user_context(
+    user_id: str, tenant_id: str, email: str | None = None, username: str | None = None
+) -> None:
+    """Say who is being served: the tag `tenant_id`, and of the user what the settings let out."""
+    told = describe_user(_state.rules.user_context, user_id, tenant_id, email, username)
+    sentry_sdk.set_user(told)
+    sentry_sdk.set_tag("tenant_id", tenant_id)
+
+
+@_quietly
+def clear_user_context() -> None:
+    """Forget who is being served."""
+    sentry_sdk.set_user(None)
+    sentry_sdk.get_isolation_scope().remove_tag("tenant_id")
+
+
+@_quietly
+def capture_message(message: str, level: str = "info", **extra: object) -> str | None:
+    """Report a message; return the event's id, or None where none was sent."""
+    with sentry_sdk.new_scope() as scope:
+        for key, value in extra.items():
+            scope.set_extra(key, value)
+        return sentry_sdk.capture_message(
+            _worded(message),
+            level=level,  # type: ignore[arg-type]  # the SDK's literal, which others need not know
+        )
+
+
+@_quietly
+def capture_exception(exception: BaseException, **extra: object) -> str | None:
+    """Report an exception that was handled; return the event's id, or None."""
+    with sentry_sdk.new_scope() as scope:
+        for key, value in extra.items():
+            scope.set_extra(key, value)
+        return sentry_sdk.capture_exception(exception)
+
+
+@_quietly
+def add_breadcrumb(
+    message: str,
+    category: str = "custom",
+    level: str = "info",
+    data: Mapping[str, object] | None = None,
+) -> None:
+    """Leave a trace of what happened for the report of a later error."""
+    sentry_sdk.add_breadcrumb(
+        message=_worded(message), category=category, level=level, data=dict(data or {})
+    )
+
+
+@_quietly
+def set_tag(key: str, value: str) -> None:
+    """Tag the reports of what is being served. `strict` sends no tags but the service's own."""
+    sentry_sdk.set_tag(key, value)
+
+
+@_quietly
+def set_context(name: str, context: Mapping[str, object]) -> None:
+    """Describe what is being served. `strict` does not send it."""
+    sentry_sdk.set_context(name, dict(context))

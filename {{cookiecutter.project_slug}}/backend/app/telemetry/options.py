@@ -1,0 +1,86 @@
+"""Options: what the SDK is told. Collection is off first; what is not collected can't leak."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sentry_sdk.integrations import Integration
+from sentry_sdk.integrations.asyncio import AsyncioIntegration
+from sentry_sdk.integrations.atexit import AtexitIntegration
+from sentry_sdk.integrations.dedupe import DedupeIntegration
+from sentry_sdk.integrations.excepthook import ExcepthookIntegration
+from sentry_sdk.integrations.fastapi import FastApiIntegration
+from sentry_sdk.integrations.logging import LoggingIntegration
+from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
+from sentry_sdk.integrations.starlette import StarletteIntegration
+from sentry_sdk.integrations.threading import ThreadingIntegration
+
+# `Any` because the SDK's options have no common type.
+Options = dict[str, Any]
+
+COLLECTION_OFF: Final[Mapping[str, object]] = {
+    "max_request_body_size": "never",  # and so bodies are not even read
+    "include_local_variables": False,
+    "include_source_context": False,  # lines of source hold literals
+    "server_name": "",  # the host's name, unless something is given
+    "auto_session_tracking": False,  # sessions carry addresses and agents
+    "enable_db_query_source": False,
+    "trace_propagation_targets": [],  # no trace header, and no baggage, to any other host
+    "strict_trace_continuation": True,  # a stranger's header does not decide what is traced
+    "spotlight": False,  # SENTRY_SPOTLIGHT=1 would send past the transport, with PII
+    "debug": False,  # SENTRY_DEBUG=1 would write what is dropped to standard error
+}
+
+RATES: Final[Mapping[str, tuple[float, float]]] = {
+    "development": (1.0, 0.0),
+    "staging": (0.5, 0.1),
+    "production": (0.1, 0.01),
+}
+"""Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment."""
+
+
+def sdk_options(settings: object) -> Options:
+    """Translate the service's settings; any object will do that has the `SENTRY_*` ones."""
+    environment = _environment(settings)
+    traces = float(getattr(settings, "SENTRY_TRACES_SAMPLE_RATE", 0.0))
+    profiles = float(getattr(settings, "SENTRY_PROFILES_SAMPLE_RATE", 0.0))
+    if getattr(settings, "SENTRY_SAMPLING", "explicit") == "environment":
+        traces, profiles = RATES.get(environment, RATES["production"])
+    return {
+        "dsn": settings.SENTRY_DSN,  # type: ignore[attr-defined]  # the caller has looked
+        "environment": environment,
+        "release": getattr(settings, "SENTRY_RELEASE", "")
+        or getattr(settings, "APP_VERSION", None),
+        # None switches a machinery off, zero leaves it in place.
+        "traces_sample_rate": traces or None,
+        "profiles_sample_rate": profiles or None if traces else None,
+        # The default ones read the command line, list all packages, and patch http.client and
+        # subprocess to record URLs and arguments.
+        "default_integrations": False,
+        "auto_enabling_integrations": False,
+        "integrations": _integrations(),
+        **COLLECTION_OFF,
+    }
+
+
+def _environment(settings: object) -> str:
+    """Label the events as set; where the label is not set, the environment is the label."""
+    names = ("SENTRY_ENVIRONMENT", "ENVIRONMENT")
+    explicit = getattr(settings, "model_fields_set", names)
+    ordered = names if "SENTRY_ENVIRONMENT" in explicit else names[::-1]
+    found = (getattr(settings, name, "") for name in ordered)
+    return next(filter(None, found), "production")
+
+
+def _integrations() -> list[Integration]:
+    return [
+        FastApiIntegration(),
+        StarletteIntegration(),
+        SqlalchemyIntegration(),
+        AsyncioIntegration(task_spans=False),
+        LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=None),
+        DedupeIntegration(),  # the log of an exception that is reported already
+        ExcepthookIntegration(),
+        ThreadingIntegration(),
+        AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
+    ]

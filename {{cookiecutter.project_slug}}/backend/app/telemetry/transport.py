@@ -1,0 +1,136 @@
+"""The transport: the last line. It rebuilds each envelope and drops what it can't prove clean.
+
+Some of what the SDK sends passes no hook: sessions, profiles, spans that are made late, the
+caller's baggage in the envelope's header, attachments. This is the one place that sees all of
+it: `_send_envelope`, called in the SDK's worker thread, where an exception drops the envelope and
+reaches nobody. It is private API, pinned by the range of versions in `pyproject.toml`; after
+initialisation `app.sentry` checks that this transport is the one in use.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from sentry_sdk.envelope import Envelope, Item, PayloadRef
+from sentry_sdk.transport import HttpTransport
+
+from app.telemetry.event_filter import Clean, EventFilter
+from app.telemetry.items import FORMS, clean_batch
+from app.telemetry.messages import VALUE
+from app.telemetry.structure import (
+    PROFILE,
+    REPORT,
+    SAMPLING,
+    SESSION,
+    SESSIONS,
+    Check,
+    hexadecimal,
+    timestamp,
+)
+
+EVENTS: Final = frozenset({"event", "transaction", "check_in"})
+REBUILT: Final[Mapping[str, Check]] = {
+    "client_report": REPORT,
+    "profile": PROFILE,
+    "profile_chunk": PROFILE,
+    "session": SESSION,
+    "sessions": SESSIONS,
+}
+"""Item types that are rebuilt from an allow-list in both modes, because they pass no hook."""
+
+# Attachments are missing on purpose, and so is whatever a later SDK may invent.
+CONTENT_TYPES: Final[Mapping[str, str]] = {
+    "log": "application/vnd.sentry.items.log+json",
+    "span": "application/vnd.sentry.items.span.v2+json",
+    "trace_metric": "application/vnd.sentry.items.trace-metric+json",
+}
+
+
+class NotCleanError(Exception):
+    """An item that can't be proved clean."""
+
+
+class ScrubbingTransport(HttpTransport):
+    """Sends what it has rebuilt. The SDK makes the instance: see `transport_for`."""
+
+    rules: ClassVar[EventFilter]
+    dropped: ClassVar[Counter[str]]
+    """Items that were not sent, by their type."""
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        """Queue an envelope; a fault here would reach the application, so it drops instead."""
+        try:
+            super().capture_envelope(envelope)
+        except Exception:
+            self._count(envelope.items)
+
+    def _send_envelope(self, envelope: Envelope) -> None:
+        items, refused = [], []
+        for item in envelope.items:
+            try:
+                items.append(self._rebuild(item))
+            except Exception:
+                refused.append(item)
+        self._count(refused)
+        if items:
+            headers = self._headers(envelope.headers, _name_of(items))
+            super()._send_envelope(Envelope(headers=headers, items=items))
+
+    def _count(self, items: list[Item]) -> None:
+        for item in items:
+            self.dropped[str(item.type)] += 1
+            self.record_lost_event("before_send", data_category=item.data_category)
+
+    def _rebuild(self, item: Item) -> Item:
+        kind = item.type or ""
+        if kind not in EVENTS | FORMS.keys() | REBUILT.keys():
+            raise NotCleanError(kind)
+        payload = item.payload.json
+        if payload is None:
+            payload = json.loads(item.get_bytes())
+        if kind in EVENTS:
+            proven = payload if type(payload) is Clean else self.rules.filter_event(payload)
+            return Item(PayloadRef(json=proven), type=kind)
+        if kind in FORMS:
+            batch = clean_batch(kind, payload, self.rules)
+            count = {"item_count": len(payload["items"])}
+            return Item(PayloadRef(json=batch), count, kind, CONTENT_TYPES[kind])
+        rebuilt = REBUILT[kind](payload)
+        if not rebuilt:
+            raise NotCleanError(kind)
+        headers = {"platform": "python"} if kind == "profile_chunk" else {}
+        return Item(PayloadRef(json=rebuilt), headers, kind)
+
+    def _headers(self, offered: Mapping[str, object], transaction: str) -> dict[str, object]:
+        """Rebuild an envelope's header."""
+        headers: dict[str, object] = {
+            "event_id": hexadecimal(offered.get("event_id")),
+            "sent_at": timestamp(offered.get("sent_at")),
+        }
+        # The caller's baggage is not passed on: but for the sampling, the trace is described anew.
+        trace = SAMPLING(offered.get("trace"))
+        if isinstance(trace, dict) and "trace_id" in trace and self.parsed_dsn:
+            own = {
+                "public_key": self.parsed_dsn.public_key,
+                "org_id": self.parsed_dsn.org_id,
+                "release": self.options["release"],
+                "environment": self.options["environment"],
+                "transaction": transaction,
+            }
+            headers["trace"] = trace | {key: value for key, value in own.items() if value}
+        return {key: value for key, value in headers.items() if value is not None}
+
+
+def _name_of(items: list[Item]) -> str:
+    """Return the clean name of the transaction among items, and give it to its profile."""
+    payloads = {item.type: item.payload.json or {} for item in items}
+    name = str(payloads.get("transaction", {}).get("transaction", ""))
+    for transaction in payloads.get("profile", {}).get("transactions", ()):
+        transaction["name"] = name or VALUE
+    return name
+
+
+def transport_for(rules: EventFilter) -> type[ScrubbingTransport]:
+    """Make the transport's class for one filter."""
+    return type("Transport", (ScrubbingTransport,), {"rules": rules, "dropped": Counter()})

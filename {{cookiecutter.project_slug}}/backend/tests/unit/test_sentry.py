@@ -1,0 +1,725 @@
+"""The façade: what it starts, what it lets out, and that nobody ever notices a fault in it."""
+
+import copy
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from app import sentry
+from app.core.config import Settings
+from app.core.request_id import request_id
+from app.telemetry import identity
+
+# Fake, and recognisable. They stand outside of the functions, as values do.
+SECRET = "fake-" + "value-8fk2Lq"
+PERSON = "jane.doe@planted-example.org"
+KEY = "fakepublickey77"
+DSN = f"http://{KEY}@127.0.0.1:9/42"
+MODES = ("strict", "balanced")
+
+
+def settings(**values: object) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{
+            "SENTRY_DSN": DSN,
+            "SENTRY_ENVIRONMENT": "testing",
+            "SENTRY_RELEASE": "",
+            "SENTRY_TRACES_SAMPLE_RATE": 1.0,
+            "SENTRY_PROFILES_SAMPLE_RATE": 0.0,
+            "SENTRY_SAMPLING": "explicit",
+            "SENTRY_PRIVACY_MODE": "balanced",
+            "SENTRY_USER_CONTEXT": "id",
+            "APP_VERSION": "7.8.9",
+            "ENVIRONMENT": "staging",
+            **values,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def off() -> Iterator[None]:
+    """Each test starts and ends with reporting off, and in scopes of its own."""
+    sentry.shutdown_sentry(timeout=0)
+    with sentry_sdk.isolation_scope():
+        yield
+    sentry.shutdown_sentry(timeout=0)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the SDK would put on the wire, decoded: all but the last step is real."""
+    arrived: list[dict[str, Any]] = []
+
+    def keep(self: object, envelope: Any) -> None:
+        arrived.extend(
+            {"type": item.type, **json.loads(item.get_bytes())} for item in envelope.items
+        )
+
+    monkeypatch.setattr("sentry_sdk.transport.HttpTransport._send_envelope", keep)
+    return arrived
+
+
+def report(arrived: list[dict[str, Any]], kind: str = "event") -> dict[str, Any]:
+    """Wait for the SDK's worker and return the last item of a type."""
+    sentry_sdk.flush(2)
+    return [each for each in arrived if each["type"] in (kind, "error", "default")][-1]
+
+
+def start(**values: object) -> None:
+    assert sentry.init_sentry(settings(**values)) is True
+
+
+def raised(message: str) -> ValueError:
+    try:
+        raise ValueError(message)
+    except ValueError as error:
+        return error
+
+
+def event_with(place: str, value: object) -> dict[str, Any]:
+    """Build an event as the SDK does, with a value at a place."""
+    event: dict[str, Any] = {
+        "event_id": "a" * 32,
+        "level": "error",
+        "platform": "python",
+        "request": {"url": "https://api.test/x", "headers": {"Host": "api.test"}, "method": "POST"},
+        "exception": {"values": [{"type": "ValueError", "value": "failed"}]},
+        "breadcrumbs": {"values": [{"data": {}, "category": "query", "message": "m"}]},
+        "tags": {"tenant_id": "acme"},
+        "contexts": {"trace": {"trace_id": "b" * 32}},
+        "spans": [{"data": {}, "op": "db", "span_id": "c" * 16, "description": "SELECT 1"}],
+    }
+    target: Any = event
+    *steps, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+    for step in steps:
+        target = target.setdefault(step, {}) if isinstance(target, dict) else target[step]
+    target[last] = value
+    return event
+
+
+# Filtering
+
+
+PLACES = [
+    *("request.data", "request.headers", "request.cookies", "request.env", "request.query_string"),
+    *("extra", "contexts.app", "tags", "spans.0.data", "breadcrumbs.values.0.data", "user"),
+    *("exception.values.0.stacktrace", "exception.values.0.mechanism", "threads", "unknown"),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_secret_leaves_from_no_place_under_its_name(place: str, mode: str) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    for name in ("password", "apiKey", "X-Auth-Token", "set-cookie"):
+        for value in ({name: SECRET}, {"a": [{name: SECRET}]}, [[name, SECRET]]):
+            clean = sentry._before_send(event_with(place, value), {})
+            assert clean is not None
+            assert SECRET not in json.dumps(clean)
+
+
+TEXTS = [
+    (PERSON, "[EMAIL]"),
+    ("203.0.113.77", "[IP]"),
+    ("2001:db8:85a3::8a2e:370:7334", "[IP]"),
+    ("4111 1111 1111 1111", "[CARD]"),
+    ("DE89370400440532013000", "[IBAN]"),
+    ("078-05-1120", "[SSN]"),
+    ("+1 415-555-2671", "[PHONE]"),
+    ("ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a", "[TOKEN]"),
+    ("-----BEGIN " + "PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "[KEY]"),
+]
+TEXT_PLACES = [
+    *("exception.values.0.value", "message", "logentry.message", "logentry.formatted"),
+    *("breadcrumbs.values.0.message", "request.url", "request.query_string", "request.data"),
+    *("spans.0.description", "tags.note", "extra.note", "contexts.app.note", "transaction"),
+    *("fingerprint", "request.headers.Note", "request.data.note"),
+]
+
+
+@pytest.mark.parametrize(("private", "kind"), TEXTS)
+def test_what_is_private_by_its_shape_is_replaced_in_balanced(private: str, kind: str) -> None:
+    for place in TEXT_PLACES:
+        clean = sentry._before_send(event_with(place, f"got {private} here"), {})
+        assert private not in json.dumps(clean)
+        assert kind in json.dumps(clean), place
+
+
+@pytest.mark.parametrize("place", TEXT_PLACES)
+def test_no_value_leaves_in_strict(place: str) -> None:
+    start(SENTRY_PRIVACY_MODE="strict")
+    clean = sentry._before_send(event_with(place, f"got {SECRET} here"), {})
+    assert clean is not None
+    assert SECRET not in json.dumps(clean)
+
+
+def test_an_absolute_path_becomes_its_last_component() -> None:
+    frame = {"abs_path": "/work/jane/app/x.py", "filename": "app/x.py", "function": "f"}
+    event = event_with("exception.values.0.stacktrace", {"frames": [frame]})
+    for mode in MODES:
+        start(SENTRY_PRIVACY_MODE=mode)
+        clean: Any = sentry._before_send(event, {})
+        (kept,) = clean["exception"]["values"][0]["stacktrace"]["frames"]
+        assert (kept["abs_path"], kept["filename"]) == ("x.py", "app/x.py")
+
+
+def test_a_harmless_event_passes_unchanged_in_balanced() -> None:
+    event = event_with("request.data", {"token_count": 5, "note": "GET /api/v1/users/42 -> 404"})
+    assert sentry._before_send(copy.deepcopy(event), {}) == event
+
+
+def test_the_hooks_do_not_change_what_they_are_given() -> None:
+    event = event_with("extra", {"password": SECRET, "to": [PERSON]})
+    before = copy.deepcopy(event)
+    for mode in MODES:
+        start(SENTRY_PRIVACY_MODE=mode)
+        sentry._before_send(event, {})
+        sentry._before_send_transaction(event, {})
+        assert event == before
+
+
+def test_scrubbing_twice_is_scrubbing_once() -> None:
+    event = event_with("extra", {"password": SECRET, "text": f"{PERSON} token={SECRET}"})
+    for mode in MODES:
+        start(SENTRY_PRIVACY_MODE=mode)
+        once = sentry._before_send(event, {})
+        assert once is not None
+        assert sentry._before_send(once, {}) == once
+
+
+def test_the_hooks_filter_as_balanced_until_a_mode_is_set() -> None:
+    event = event_with("extra", {"note": "kept", "password": SECRET})
+    clean = sentry._before_send(event, {})
+    assert clean is not None
+    assert clean["extra"] == {"note": "kept", "password": "[Filtered]"}
+
+
+def test_a_parameter_of_a_log_call_that_was_filtered_from_its_text_is_filtered_too() -> None:
+    entry = {
+        "message": "login with password=%s from %s",
+        "formatted": f"login with password={SECRET} from paris",
+        "params": [SECRET, "paris"],
+    }
+    clean: Any = sentry._before_send(event_with("logentry", entry), {})
+    assert clean["logentry"]["params"] == ["[Filtered]", "paris"]
+
+
+def test_the_hosts_name_is_not_sent() -> None:
+    clean = sentry._before_send(event_with("server_name", "ip-10-3-2-1-acme"), {})
+    assert clean is not None
+    assert "server_name" not in clean
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Name every place in a structure."""
+    steps: Any = []
+    if isinstance(value, dict):
+        steps = value.items()
+    elif isinstance(value, list):
+        steps = enumerate(value)
+    for step, each in steps:
+        yield (*path, step)
+        yield from places(each, (*path, step))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_hook_returns_an_event_whatever_stands_in_it(mode: str) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    usual = {
+        **event_with("request.data", {"x": 1}),
+        "transaction": "/x",
+        "transaction_info": {"source": "route"},
+        "user": {"id": "1"},
+        "threads": {"values": [{"id": 1, "stacktrace": {"frames": [{"function": "f"}]}}]},
+        "logentry": {"message": "m %s", "params": ["a"], "formatted": "m a"},
+        "modules": {"a": "1"},
+    }
+    odd: list[Any] = [None, 7, "x", [], {}, [None], [[1, 2], ["a"]], {"values": [None, 7]}, b"x"]
+    for path in places(usual):
+        for value in [*odd, {1: object()}, "\ud800", float("nan")]:
+            event: Any = copy.deepcopy(usual)
+            target = event
+            for step in path[:-1]:
+                target = target[step]
+            target[path[-1]] = value
+            assert sentry._before_send(event, {}) is not None, (path, value)
+
+
+@pytest.mark.parametrize("broken", [None, 7, "text", []])
+def test_a_hook_that_fails_lets_nothing_out(broken: Any) -> None:
+    assert sentry._before_send(broken, {}) is None
+    assert sentry._before_send_transaction(broken, {}) is None
+
+
+def test_a_fault_in_the_filter_lets_nothing_out(
+    monkeypatch: pytest.MonkeyPatch, sent: list[dict[str, Any]]
+) -> None:
+    start()
+
+    def fail(*arguments: object) -> None:
+        raise RecursionError
+
+    sentry.add_breadcrumb("before")
+    monkeypatch.setattr("app.telemetry.event_filter.scrub", fail)
+    sentry.add_breadcrumb(SECRET)
+    assert sentry.capture_message(SECRET) is None
+    sentry_sdk.flush(2)
+    assert SECRET not in json.dumps(sent)
+
+
+def test_the_request_id_is_a_tag_in_both_modes() -> None:
+    token = request_id.set("request-4711")
+    try:
+        for mode in MODES:
+            start(SENTRY_PRIVACY_MODE=mode)
+            for tags in ({"tenant_id": "acme"}, [["tenant_id", "acme"]], None, [None], "acme"):
+                clean = sentry._before_send(event_with("tags", tags), {})
+                assert clean is not None
+                kept: Any = clean["tags"]
+                assert kept["request_id"] == "request-4711"
+                assert kept.get("tenant_id") == ("acme" if "tenant_id" in str(tags) else None)
+    finally:
+        request_id.reset(token)
+
+
+# Starting
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("user_context", ["id", "anonymous", "full"])
+def test_it_starts_in_every_mode(mode: str, user_context: str) -> None:
+    values = {"SENTRY_PRIVACY_MODE": mode, "SENTRY_USER_CONTEXT": user_context}
+    assert sentry.init_sentry(settings(**values)) is True
+    assert sentry_sdk.get_client().is_active()
+
+
+def test_it_starts_from_the_services_settings(sent: list[dict[str, Any]]) -> None:
+    assert sentry.init_sentry(Settings(SENTRY_DSN=DSN, ENVIRONMENT="staging")) is True
+    sentry.capture_message("hello")
+    event = report(sent)
+    assert (event["environment"], event["release"]) == ("staging", "0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("values", "environment"),
+    [
+        ({"ENVIRONMENT": "staging"}, "staging"),
+        ({"ENVIRONMENT": "staging", "SENTRY_ENVIRONMENT": "canary"}, "canary"),
+        ({"ENVIRONMENT": "staging", "SENTRY_ENVIRONMENT": "development"}, "development"),
+        ({}, "development"),
+    ],
+)
+def test_the_label_is_the_environment_unless_one_is_set(
+    values: dict[str, Any], environment: str
+) -> None:
+    assert sentry.init_sentry(Settings(SENTRY_DSN=DSN, **values)) is True
+    assert sentry_sdk.get_client().options["environment"] == environment
+
+
+@pytest.mark.parametrize(("release", "expected"), [("", "7.8.9"), ("1.2.3-rc", "1.2.3-rc")])
+def test_the_release_is_the_applications_unless_one_is_set(release: str, expected: str) -> None:
+    start(SENTRY_RELEASE=release)
+    assert sentry_sdk.get_client().options["release"] == expected
+
+
+def test_sampling_follows_the_environment_where_that_is_asked_for() -> None:
+    start(SENTRY_SAMPLING="environment", SENTRY_ENVIRONMENT="production")
+    assert sentry_sdk.get_client().options["traces_sample_rate"] == 0.1
+    start(SENTRY_SAMPLING="explicit", SENTRY_ENVIRONMENT="production")
+    assert sentry_sdk.get_client().options["traces_sample_rate"] == 1.0
+
+
+def test_collection_is_off() -> None:
+    start()
+    options = sentry_sdk.get_client().options
+    assert options["max_request_body_size"] == "never"
+    assert options["include_local_variables"] is False
+    assert options["include_source_context"] is False
+    assert options["trace_propagation_targets"] == []
+    assert options["spotlight"] is False
+    assert not options["send_default_pii"]
+    assert not {"argv", "modules", "stdlib"} & set(sentry_sdk.get_client().integrations)
+    assert {"fastapi", "starlette", "sqlalchemy", "logging"} <= set(
+        sentry_sdk.get_client().integrations
+    )
+
+
+def test_the_spotlight_of_the_environment_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRY_SPOTLIGHT", "1")
+    start()
+    assert sentry_sdk.get_client().spotlight is None
+
+
+@pytest.mark.parametrize("dsn", ["", None])
+def test_without_a_dsn_nothing_is_started(dsn: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert sentry.init_sentry(settings(SENTRY_DSN=dsn)) is False
+    assert not sentry_sdk.get_client().is_active()
+    assert caplog.records == []
+
+
+def test_an_empty_dsn_later_switches_it_off() -> None:
+    start()
+    assert sentry.init_sentry(settings(SENTRY_DSN="")) is False
+    assert not sentry_sdk.get_client().is_active()
+    assert sentry.capture_message("hello") is None
+
+
+MALFORMED = [
+    f"ftp://{KEY}@host/1",
+    f"https://{KEY}@host/project",
+    f"https://{KEY}@/1",
+    f"https://host/{KEY}",
+    f"https://{KEY}@host:port/1",
+    f"https://[{KEY}@host/1",
+    KEY,
+]
+
+
+@pytest.mark.parametrize("dsn", MALFORMED)
+def test_a_malformed_dsn_leaves_it_off_and_is_not_logged(
+    dsn: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sentry.init_sentry(settings(SENTRY_DSN=dsn)) is False
+    assert not sentry_sdk.get_client().is_active()
+    assert [record.name for record in caplog.records] == ["app.sentry"]
+    assert KEY not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SENTRY_TRACES_SAMPLE_RATE": "many"},
+        {"SENTRY_TRACES_SAMPLE_RATE": object()},
+        {"SENTRY_PROFILES_SAMPLE_RATE": []},
+    ],
+)
+def test_a_bad_option_leaves_it_off(
+    values: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sentry.init_sentry(settings(**values)) is False
+    assert len(caplog.records) == 1
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, AttributeError, RuntimeError, OSError])
+def test_an_init_that_raises_leaves_it_off(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**options: object) -> None:
+        raise error(f"cannot use {options['dsn']}")
+
+    monkeypatch.setattr(sentry_sdk, "init", fail)
+    assert sentry.init_sentry(settings()) is False
+    assert len(caplog.records) == 1
+    assert KEY not in caplog.text
+    assert sentry.capture_message("hello") is None
+
+
+def test_it_stays_off_without_its_own_transport(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SENTRY_PRINT_ENVELOPES", "1")  # the SDK then wraps the transport
+    assert sentry.init_sentry(settings()) is False
+    assert not sentry_sdk.get_client().is_active()
+    assert len(caplog.records) == 1
+
+
+def test_an_unreachable_server_is_no_fault_of_the_callers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start()
+    assert sentry.capture_message("hello") is not None
+    sentry.shutdown_sentry(timeout=0.2)
+    assert KEY not in caplog.text
+
+
+# The helpers
+
+
+def test_an_exception_is_reported_with_its_stack(sent: list[dict[str, Any]]) -> None:
+    start()
+    assert sentry.capture_exception(raised(f"no {PERSON}"), order=4711, password=SECRET)
+    event = report(sent)
+    (error,) = event["exception"]["values"]
+    assert (error["type"], error["value"]) == ("ValueError", "no [EMAIL]")
+    assert error["stacktrace"]["frames"][-1]["function"] == "raised"
+    assert event["extra"] == {"order": 4711, "password": "[Filtered]"}
+
+
+def test_a_message_is_reported_with_its_level(sent: list[dict[str, Any]]) -> None:
+    start()
+    event_id = sentry.capture_message(f"hello {PERSON}", "warning", size=5)
+    event = report(sent)
+    assert event["event_id"] == event_id
+    assert (event["message"], event["level"]) == ("hello [EMAIL]", "warning")
+    assert event["extra"] == {"size": 5}
+
+
+def test_what_is_given_with_one_report_is_not_in_the_next(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.capture_message("first", size=5)
+    sentry.capture_message("second")
+    assert "size" not in report(sent).get("extra", {})
+
+
+def test_a_message_in_strict_keeps_what_its_caller_wrote(sent: list[dict[str, Any]]) -> None:
+    start(SENTRY_PRIVACY_MODE="strict")
+    sentry.capture_message(f"refund of {SECRET} is late", secret=SECRET)
+    event = report(sent)
+    assert event["message"] == "refund of […] is late"
+    assert SECRET not in json.dumps(sent)
+
+
+def test_a_breadcrumb_is_in_the_next_report(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.add_breadcrumb(f"mailed {PERSON}", "mail", "warning", {"token": SECRET, "size": 5})
+    sentry.capture_message("hello")
+    (crumb,) = report(sent)["breadcrumbs"]["values"]
+    assert crumb["message"] == "mailed [EMAIL]"
+    assert (crumb["category"], crumb["level"]) == ("mail", "warning")
+    assert crumb["data"] == {"token": "[Filtered]", "size": 5}
+
+
+def test_a_tag_and_a_context_are_in_the_next_report(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.set_tag("plan", "gold")
+    sentry.set_tag("contact", PERSON)
+    sentry.set_context("order", {"size": 5, "card_number": SECRET})
+    sentry.capture_message("hello")
+    event = report(sent)
+    assert event["tags"] == {"plan": "gold", "contact": "[EMAIL]"}
+    assert event["contexts"]["order"] == {"size": 5, "card_number": "[Filtered]"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_user_and_the_tenant_are_in_the_next_report(
+    mode: str, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    sentry.set_user_context("user-4711", "acme", PERSON, "jane.doe")
+    sentry.capture_message("hello")
+    event = report(sent)
+    assert event["user"] == {"id": "user-4711"}
+    assert event["tags"]["tenant_id"] == "acme"
+    assert "jane" not in json.dumps(sent)
+
+
+def test_the_full_user_is_what_was_passed_in(sent: list[dict[str, Any]]) -> None:
+    start(SENTRY_USER_CONTEXT="full")
+    sentry.set_user_context("user-4711", "acme", PERSON, "jane")
+    sentry.capture_message("hello")
+    assert report(sent)["user"] == {"id": "user-4711", "email": PERSON, "username": "jane"}
+    sentry.set_user_context("user-4711", "acme")
+    sentry.capture_message("hello again")
+    assert report(sent)["user"] == {"id": "user-4711"}
+
+
+def test_the_anonymous_user_is_the_same_in_a_session_and_another_in_another_tenant(
+    sent: list[dict[str, Any]],
+) -> None:
+    start(SENTRY_USER_CONTEXT="anonymous")
+    users = []
+    for user, tenant in (("user-4711", "acme"), ("user-4711", "acme"), ("user-4711", "globex")):
+        sentry.set_user_context(user, tenant, PERSON, "jane")
+        sentry.capture_message("hello")
+        users.append(report(sent)["user"])
+    assert users[0] == users[1] != users[2]
+    assert users[0].keys() == {"session_id"}
+    assert "user-4711" not in json.dumps(sent)
+
+
+def test_the_anonymous_session_can_not_be_found_without_the_key() -> None:
+    first = identity.session_id("acme", "user-4711")
+    again = importlib.util.spec_from_file_location("identity_of_another_process", identity.__file__)
+    assert again is not None
+    assert again.loader is not None
+    other = importlib.util.module_from_spec(again)
+    again.loader.exec_module(other)
+    assert other.session_id("acme", "user-4711") != first
+
+
+def test_a_cleared_user_is_in_no_report(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.set_user_context("user-4711", "acme")
+    sentry.clear_user_context()
+    sentry.capture_message("hello")
+    event = report(sent)
+    assert "user" not in event
+    assert "tenant_id" not in event.get("tags", {})
+
+
+def test_an_error_that_is_logged_is_reported_and_an_info_is_its_breadcrumb(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    log = logging.getLogger("app.test")
+    log.setLevel(logging.DEBUG)
+    log.debug("not told")
+    log.info("starting for %s", PERSON)
+    log.error("failed with token=%s", SECRET)
+    event = report(sent)
+    assert event["logentry"]["formatted"] == "failed with token=[Filtered]"
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == [
+        "starting for [EMAIL]"
+    ]
+    assert SECRET not in json.dumps(sent)
+
+
+def test_a_breadcrumb_in_strict_keeps_what_its_caller_wrote(sent: list[dict[str, Any]]) -> None:
+    start(SENTRY_PRIVACY_MODE="strict")
+    log = logging.getLogger("app.test")
+    log.setLevel(logging.INFO)
+    log.info("starting for %s", SECRET)
+    sentry.add_breadcrumb(f"answered with {SECRET}", data={"a": SECRET})
+    sentry.capture_message("hello")
+    first, second = report(sent)["breadcrumbs"]["values"]
+    assert (first["message"], first["category"]) == ("starting for […]", "app.test")
+    assert (second["message"], second["category"]) == ("answered with […]", "custom")
+    assert SECRET not in json.dumps(sent)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_transaction_is_scrubbed(mode: str, sent: list[dict[str, Any]]) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    with sentry_sdk.start_transaction(name=f"/users/{PERSON}", source="url") as transaction:
+        transaction.set_data("password", SECRET)
+        with sentry_sdk.start_span(op="db", name=f"SELECT '{PERSON}'") as span:
+            span.set_data("api_key", SECRET)
+    arrived = report(sent, "transaction")
+    assert [span["op"] for span in arrived["spans"]] == ["db"]
+    assert SECRET not in json.dumps(arrived)
+    assert PERSON not in json.dumps(arrived)
+
+
+def test_a_shutdown_sends_what_is_waiting(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.capture_message("hello")
+    sentry.shutdown_sentry()
+    assert [each["message"] for each in sent] == ["hello"]
+    assert not sentry_sdk.get_client().is_active()
+    sentry.shutdown_sentry()
+
+
+CALLS: list[Callable[[], object]] = [
+    lambda: sentry.set_user_context("user-4711", "acme", PERSON, "jane"),
+    sentry.clear_user_context,
+    lambda: sentry.capture_message("hello", "error", size=5),
+    lambda: sentry.capture_exception(ValueError("x"), size=5),
+    lambda: sentry.add_breadcrumb("hello", "c", "info", {"a": 1}),
+    lambda: sentry.set_tag("a", "b"),
+    lambda: sentry.set_context("a", {"b": 1}),
+    lambda: sentry.shutdown_sentry(0.1),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_each_call_is_quiet_while_it_is_off(
+    call: Callable[[], object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    class Recording:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            raise AttributeError(name)
+
+    monkeypatch.setattr(sentry, "sentry_sdk", Recording())
+    assert call() is None
+    assert asked == []
+    assert caplog.records == []
+
+
+class Raising:
+    """An SDK that raises whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*arguments: object, **options: object) -> None:
+            raise RuntimeError(f"{name} failed for {DSN}")
+
+        return fail
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_each_call_survives_an_sdk_that_raises(
+    call: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start()
+    with monkeypatch.context() as patched:
+        patched.setattr(sentry, "sentry_sdk", Raising())
+        assert call() is None
+        sentry._state.on = True
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_each_call_survives_arguments_that_raise(call: Callable[[], object]) -> None:
+    class Rude:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        __repr__ = __str__
+
+    start()
+    rude: Any = Rude()
+    sentry.set_user_context(rude, rude)
+    sentry.set_tag(rude, rude)
+    sentry.set_context(rude, rude)
+    sentry.add_breadcrumb(rude, rude, rude, rude)
+    sentry.capture_message(rude, rude, rude=rude)
+    sentry.capture_exception(rude, rude=rude)
+    call()
+
+
+@pytest.fixture
+def without_sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The façade as it is imported where the SDK is not installed."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == "sentry_sdk"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sentry_sdk", None)
+    spec = importlib.util.spec_from_file_location("app.sentry_alone", sentry.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    # Its dataclass looks itself up there.
+    monkeypatch.setitem(sys.modules, "app.sentry_alone", alone)
+    spec.loader.exec_module(alone)
+    return alone
+
+
+def test_without_the_sdk_it_says_so_once_and_everything_is_quiet(
+    without_sdk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert without_sdk.sentry_sdk is None
+    assert without_sdk.SENTRY_AVAILABLE is False
+    assert without_sdk.init_sentry(settings(SENTRY_DSN="")) is False
+    assert caplog.records == []
+    assert without_sdk.init_sentry(settings()) is False
+    assert len(caplog.records) == 1
+    assert KEY not in caplog.text
+    without_sdk.set_user_context("u", "acme")
+    without_sdk.clear_user_context()
+    assert without_sdk.capture_message("hello") is None
+    assert without_sdk.capture_exception(ValueError()) is None
+    without_sdk.add_breadcrumb("hello")
+    without_sdk.set_tag("a", "b")
+    without_sdk.set_context("a", {})
+    without_sdk.shutdown_sentry()
+
+
+def test_without_the_sdk_the_hooks_still_scrub(without_sdk: Any) -> None:
+    clean = without_sdk._before_send(event_with("extra", {"password": SECRET}), {})
+    assert clean["extra"] == {"password": "[Filtered]"}
+
+
+def test_the_sdk_is_available_here() -> None:
+    assert sentry.SENTRY_AVAILABLE is True
+    assert vars(sentry)["sentry_sdk"] is sentry_sdk
