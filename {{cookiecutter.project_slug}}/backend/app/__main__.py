@@ -24,7 +24,6 @@ from app.core import config
 from app.db import engines, roles
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.telemetry.preview import render_preview
-
 # {% endif %}
 from app.tenancy import is_reachable, lifecycle
 from app.tenancy.models import checked_name

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from app.core.config import settings
+from app.core import config
 from app.telemetry.event_filter import Event, EventFilter, PrivacyMode
 from app.telemetry.messages import Template
 
@@ -89,12 +89,12 @@ def _find(event: object, path: tuple[str | int, ...]) -> str:
 
 def _lines() -> Iterator[str]:
     event, hint = _sample()
-    rules = {mode: EventFilter(mode, settings.SENTRY_USER_CONTEXT) for mode in MODES}
+    rules = {mode: EventFilter(mode, config.settings.SENTRY_USER_CONTEXT) for mode in MODES}
     clean = {mode: each.filter_event(event, hint) for mode, each in rules.items()}
     yield "A sample error, and what of it would leave in each privacy mode (- is nothing)."
     yield (
-        f"Now set: SENTRY_PRIVACY_MODE={settings.SENTRY_PRIVACY_MODE}, "
-        f"SENTRY_USER_CONTEXT={settings.SENTRY_USER_CONTEXT}."
+        f"Now set: SENTRY_PRIVACY_MODE={config.settings.SENTRY_PRIVACY_MODE}, "
+        f"SENTRY_USER_CONTEXT={config.settings.SENTRY_USER_CONTEXT}."
     )
     columns: list[tuple[str, Event]] = [("before", event), *clean.items()]
     for label, path in _SHOWN:

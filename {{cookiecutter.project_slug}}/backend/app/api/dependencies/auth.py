@@ -12,7 +12,6 @@ from app.auth.token import TokenError
 from app.core.errors import Problem
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
-
 # {% endif %}
 from app.tenancy import is_active
 
