@@ -45,26 +45,30 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(cluster: Cluster) -> str:
+def postgresql_database(cluster: Cluster) -> str:
     name = cluster.create_database()
     migrate(Settings.model_validate(cluster.urls(name)))
     return name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings of a migrated database of the test's own, once for each kind."""
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a migrated database without rows, once for each kind."""
+    key_file = {"AUTH_LOCAL_KEY_FILE": str(tmp_path / "issuer.json")}
     if request.param == "sqlite":
         file = tmp_path / "app.db"
         file.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        urls = {"DATABASE_URL": f"sqlite+aiosqlite:///{file}"}
+        url = {"DATABASE_URL": f"sqlite+aiosqlite:///{file}"}
+        made = Settings.model_validate(url | key_file)
+        engines.configure(made)
+        yield made
     else:
-        template = request.getfixturevalue("postgresql_template")
         cluster: Cluster = request.getfixturevalue("cluster")
-        urls = cluster.urls(cluster.create_database(template))
-    made = Settings.model_validate({**urls, "AUTH_LOCAL_KEY_FILE": str(tmp_path / "issuer.json")})
-    engines.configure(made)
-    return made
+        database = request.getfixturevalue("postgresql_database")
+        made = Settings.model_validate(cluster.urls(database) | key_file)
+        engines.configure(made)
+        yield made
+        cluster.execute(database, "SET lock_timeout = '10s'; TRUNCATE tenants CASCADE")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -11,7 +12,8 @@ from sqlalchemy import Connection, inspect, text
 
 from app.core.config import Settings
 from app.tenancy.session import as_owner
-from tests.conftest import BACKEND
+from tests.conftest import BACKEND, migrate
+from tests.postgresql import Cluster
 
 # Tables that belong to no tenant.
 GLOBAL = {"alembic_version"}
@@ -19,6 +21,18 @@ GLOBAL = {"alembic_version"}
 ALEMBIC = Config(BACKEND / "alembic.ini")
 
 Found = TypeVar("Found")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a migrated database of the test's own: its schema will change."""
+    if request.param == "sqlite":
+        made = Settings(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/app.db")
+    else:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        made = Settings.model_validate(cluster.urls(cluster.create_database()))
+    migrate(made)
+    return made
 
 
 def look(read: Callable[[Connection], Found]) -> Found:
