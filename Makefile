@@ -1,0 +1,39 @@
+# Python 3.11 to 3.14, make and git are enough: uv is taken from PATH, or else installed by pip
+# into the environment that is made here. What is installed once is used without a network after.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A company's proxy signs with its own CA, which the system knows and uv by itself does not.
+export UV_SYSTEM_CERTS := 1
+# Commands start twice as slow when their bytecode is not there.
+export UV_COMPILE_BYTECODE := 1
+# The environment's uv is for everything that starts below as well.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test bench
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants apart
+	@$(BIN)/python demo/run.py
+
+test: $(VENV)/.test ## prove the template: every combination, and what each generates
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.demo ## measure what generation costs; SIZE=smallest for a quick look
+	@$(BIN)/python benchmarks/generation.py --size $(or $(SIZE),full)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.13")'
+	@if command -v uv >/dev/null; then uv venv --quiet --clear --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml
+	@uv pip install --quiet --python $(BIN)/python -r pyproject.toml
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra test
+	@touch $@
