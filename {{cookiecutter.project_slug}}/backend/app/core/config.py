@@ -137,9 +137,11 @@ class Settings(BaseSettings):
         if url.partition(":")[0] not in DRIVERS:
             raise ValueError(f"the URL must start with one of {', '.join(DRIVERS)}")
         try:
-            make_url(url)
+            query = make_url(url).query
         except (ArgumentError, ValueError):  # its text may hold a part of the password
             raise ValueError("it must be a URL: driver://role:password@host:port/name") from None
+        if "sslmode" in query:
+            raise ValueError("asyncpg knows sslmode as ssl: write ?ssl=require, for example")
         return url
 
     @field_validator("AUTH_JWKS_URL")

@@ -238,6 +238,7 @@ BAD = {
     "CORS_ORIGINS": ["https://planted.example", "{", '{"a": 1}'],
     "TRUSTED_HOSTS": ["planted.example", "[1]"],
     "DATABASE_URL": [
+        "postgresql+asyncpg://app:planted@127.0.0.1/service?sslmode=require",
         "",
         "app.db",
         "sqlite:///app.db",
