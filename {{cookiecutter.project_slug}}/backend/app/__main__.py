@@ -1,4 +1,4 @@
-"""The command line: `python -m app run`, `db`, `tenant`, `token`; each has `--help`."""
+"""The command line: `python -m app`, and then a command; each has `--help`."""
 
 import argparse
 import asyncio
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(_: argparse.Namespace) -> None:
     settings = config.settings
     _in_loop(roles.check(settings))
-    print(f"API documents at http://{settings.HOST}:{settings.PORT}/docs")
+    print(f"API documents at http://{settings.HOST}:{settings.PORT}/docs", flush=True)
     if not settings.AUTH_ISSUER:
         print("A tenant: python -m app tenant create acme")
         print("A token:  python -m app token --tenant acme --user alice", flush=True)
@@ -107,6 +107,8 @@ def _run(_: argparse.Namespace) -> None:
         forwarded_allow_ips=settings.TRUSTED_PROXIES,
         timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
         timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
+        lifespan="on",  # a start-up that fails is no start
+        ws="none",
         server_header=False,
         access_log=False,
         log_config=None,

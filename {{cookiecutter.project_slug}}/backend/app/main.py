@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="{{ cookiecutter.project_name }}",
         version=settings.APP_VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would be made of the caller's own Host header
     )
     app.state.settings = settings
     app.state.verifier = Verifier(settings)

@@ -5,6 +5,7 @@ Production refuses to start with this issuer.
 """
 
 import json
+import logging
 import os
 import secrets
 import time
@@ -18,7 +19,10 @@ from app.auth.signature import (
     public_part,
     sign,
 )
+from app.auth.token import TokenError
 from app.core.config import Settings
+
+log = logging.getLogger("app.auth")
 
 ISSUER = "urn:local-issuer"
 ALGORITHMS = frozenset({"ES256"})
@@ -33,9 +37,16 @@ class LocalKeys:
         self._keys: VerificationKeys = {}
 
     async def find(self, kid: str, algorithm: str) -> VerificationKey | None:
-        """Return the key of this id and algorithm; the file may be newer than the process."""
+        """Return the key of this id and algorithm; the file may be newer than the process.
+
+        Raises TokenError where there is no usable key.
+        """
         if (kid, algorithm) not in self._keys:
-            public = public_part(_private_key(self._file))
+            try:
+                public = public_part(_private_key(self._file))
+            except (OSError, ValueError, AttributeError) as error:
+                log.warning("AUTH_LOCAL_KEY_FILE can't be used: %s", type(error).__name__)
+                raise TokenError("no_keys") from None
             self._keys = build_keys({"keys": [public]}, ALGORITHMS)
         return self._keys.get((kid, algorithm))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=os.environ.get("ENV_FILE", "../.env") or None,
+        env_file=os.environ.get("ENV_FILE", Path(__file__).parents[3] / ".env") or None,
         extra="ignore",
         frozen=True,
         # A refused value may be a secret: an error names the setting and does not echo it.
@@ -140,9 +141,18 @@ class Settings(BaseSettings):
             query = make_url(url).query
         except (ArgumentError, ValueError):  # its text may hold a part of the password
             raise ValueError("it must be a URL: driver://role:password@host:port/name") from None
+        if url.startswith("sqlite") and make_url(url).database in (None, "", ":memory:"):
+            raise ValueError("SQLite needs a file here: a database in memory is a connection's own")
         if "sslmode" in query:
             raise ValueError("asyncpg knows sslmode as ssl: write ?ssl=require, for example")
         return url
+
+    @field_validator("TRUSTED_HOSTS")
+    @classmethod
+    def _is_a_host_or_its_subdomains(cls, patterns: list[str]) -> list[str]:
+        if any("*" in each.removeprefix("*.") and each != "*" for each in patterns):
+            raise ValueError("a host is a name, *.name for its subdomains, or * for any")
+        return patterns
 
     @field_validator("AUTH_JWKS_URL")
     @classmethod

@@ -40,8 +40,11 @@ def configure(level: str) -> None:
             "formatters": {"line": {"()": ScrubbingFormatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": level, "handlers": ["stderr"]},
+            # The server's own handlers, where it was started by its own command, would log unscrubbed.
             # A request is logged once, by app.api.edge; these two would log its query string.
             "loggers": {
+                "uvicorn": {"handlers": [], "propagate": True},
+                "uvicorn.error": {"handlers": [], "propagate": True},
                 "uvicorn.access": {"handlers": [], "propagate": False},
                 "httpx": {"level": "WARNING"},
             },

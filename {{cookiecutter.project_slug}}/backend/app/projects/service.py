@@ -6,7 +6,7 @@ No tenant is named here, and none can be: the session has one, and refuses the r
 import uuid
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
@@ -50,7 +50,9 @@ async def change_project(
 
 async def delete_project(db: AsyncSession, project_id: uuid.UUID) -> None:
     """Delete a project with its tasks; raise NotFound."""
-    await db.delete(await get_project(db, project_id))
+    found = delete(Project).where(Project.id == project_id).returning(Project.id)
+    if await db.scalar(found) is None:
+        raise NotFound
 
 
 async def list_tasks(
@@ -75,7 +77,10 @@ async def create_task(
     """Make a task of a project; raise NotFound if there is no such project."""
     task = Task(project=await get_project(db, project_id), **values)
     db.add(task)
-    await db.flush()
+    try:
+        await db.flush()
+    except IntegrityError:  # the project was deleted since it was read above
+        raise NotFound from None
     return task
 
 
@@ -95,7 +100,9 @@ async def change_task(
 
 async def delete_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> None:
     """Delete a task; raise NotFound."""
-    await db.delete(await get_task(db, project_id, task_id))
+    found = delete(Task).where(Task.project_id == project_id, Task.id == task_id)
+    if await db.scalar(found.returning(Task.id)) is None:
+        raise NotFound
 
 
 def _change(row: Project | Task, version: int, values: Mapping[str, object]) -> None:

@@ -34,26 +34,45 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import NullType, TypeDecorator
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from app.db.base import Base
 
 COLUMN = "tenant_id"
-OPTION = "tenant"
+TENANT = "tenant"  # under which a connection's info has its tenant while a session uses it
 
-# Functions that would read rows or change the tenant behind the guard's back.
-REFUSED_FUNCTIONS = ("set_config", "dblink", "query_to_xml", "lo_", "pg_", "load_extension")
+# What functions begin with that read rows, run SQL or change the tenant behind the guard's back.
+REFUSED_FUNCTIONS = (
+    "cursor_to_xml",
+    "database_to_xml",
+    "dblink",
+    "lo_",
+    "load_extension",
+    "pg_",
+    "query_to_xml",
+    "schema_to_xml",
+    "set_config",
+    "table_to_xml",
+    "ts_rewrite",
+    "ts_stat",
+)
 
-
-# The text that may reach SQL as it is: what SQLAlchemy writes for count(*) and EXISTS, and the
-# operators that op() is for. Words are listed, because a few of them make a join or a sub-select.
+# The text that may reach SQL as it is: what SQLAlchemy writes for count(*), EXISTS and contains(),
+# the operators that op() is for, and the fields of extract(). The words of operators are listed,
+# because a few others make a join or a sub-select.
 FRAGMENT = re.compile(
-    r"\*|\d+|[-+*/<>=~!@#%^&|?]+"
+    r"\*|\d+|'%'|[-+*/<>=~!@#%^&|?]+"
     r"|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
     re.IGNORECASE,
 )
+
+FIELD = re.compile(r"[a-z_]+", re.IGNORECASE)
 
 DML = TypeVar("DML", Update, Delete)
 
@@ -78,6 +97,10 @@ class TenantKey(TypeDecorator[str]):
         """Return the type of a tenant's name."""
         return str
 
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Check what is compared for equality; a pattern or a suffix is no tenant's name."""
+        return self if op in (None, operators.eq, operators.in_op) else String()
+
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Pass the session's own tenant, or anything in a system session; else refuse."""
         tenant = _executing.get()
@@ -89,9 +112,9 @@ class TenantKey(TypeDecorator[str]):
         return value
 
 
-def stamp() -> str | None:
-    """Return the tenant of the statement being executed: the default of every `tenant_id`."""
-    return _executing.get()
+def stamp(context: DefaultExecutionContext) -> str | None:
+    """Return the tenant of the connection that inserts: the default of every `tenant_id`."""
+    return context.root_connection.info.get(TENANT)
 
 
 def install(engine: Engine) -> None:
@@ -100,7 +123,7 @@ def install(engine: Engine) -> None:
     engine.dialect.statement_compiler = type("TenantCompiler", (_Guard, base), {})
     event.listen(engine, "before_execute", _enter)
     event.listen(engine, "before_cursor_execute", _refuse_uncompiled)
-    event.listen(engine, "set_connection_execution_options", _keep_tenant)
+    event.listen(engine, "checkin", _forget)
 
 
 def release(engine: Engine) -> None:
@@ -108,8 +131,13 @@ def release(engine: Engine) -> None:
     event.listen(engine, "before_execute", _leave)
 
 
+def enter(connection: Connection, tenant: str) -> None:
+    """Give a connection to a tenant until it goes back to the pool."""
+    connection.info[TENANT] = tenant
+
+
 def _enter(connection: Connection, *_: object) -> None:
-    tenant = connection.get_execution_options().get(OPTION)
+    tenant = connection.info.get(TENANT)
     if tenant is None:
         raise TenancyError("no tenant, no query: use tenant_session(tenant)")
     _executing.set(tenant)
@@ -119,10 +147,8 @@ def _leave(connection: Connection, *_: object) -> None:
     _executing.set(None)
 
 
-def _keep_tenant(connection: Connection, options: dict[str, Any]) -> None:
-    current = connection.get_execution_options().get(OPTION)
-    if current is not None and options.get(OPTION, current) != current:
-        raise TenancyError("the tenant of a session cannot change: open another tenant_session()")
+def _forget(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    entry.info.pop(TENANT, None)
 
 
 def _refuse_uncompiled(
@@ -193,6 +219,17 @@ class _Guard(SQLCompiler):
     def get_statement_hint_text(self, hint_texts: Any) -> Any:
         raise TenancyError("a statement hint is text, which can't be scoped: leave it out")
 
+    def visit_extract(self, extract: Any, *args: Any, **kw: Any) -> Any:
+        if not FIELD.fullmatch(extract.field):
+            raise TenancyError(f"{extract.field!r} is no field of extract()")
+        return super().visit_extract(extract, *args, **kw)
+
+    def visit_on_conflict_do_update(self, on_conflict: Any, *args: Any, **kw: Any) -> Any:
+        if any(name == COLUMN for name, _ in _named(on_conflict.update_values_to_set)):
+            raise TenancyError("a row can't change its tenant: leave tenant_id out")
+        dialects: Any = super()
+        return dialects.visit_on_conflict_do_update(on_conflict, *args, **kw)
+
     def visit_textclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("text() can't be scoped: write select(), or func and operators")
 
@@ -241,28 +278,37 @@ def _refuse_unknown(table: object) -> None:
 
 def _refuse_computed_tenant(statement: Insert | Update) -> None:
     """Refuse an INSERT or UPDATE whose tenant is an expression: only a value can be checked."""
-    for name, value in _assigned(statement):
-        if name == COLUMN and isinstance(value, ClauseElement) and not _is_provable(value):
-            raise TenancyError("tenant_id can't be computed: leave it out, the session fills it in")
-
-
-def _is_provable(value: ClauseElement) -> bool:
-    """Tell whether a tenant is a value, which is checked when bound, or a scoped table's own."""
-    return isinstance(value, BindParameter | Column) and isinstance(
-        value.type, TenantKey | NullType
+    values = [value for name, value in _assigned(statement) if name == COLUMN]
+    computed = [each for each in values if isinstance(each, ClauseElement)]
+    # A bind without a type gets that of its column; one that is selected keeps what it has.
+    proved = all(
+        isinstance(each, BindParameter) and _is_checked(each, NullType) for each in computed
     )
+    if isinstance(statement, Insert) and statement.select is not None:
+        names = statement._select_names or ()
+        selected = dict(zip(names, statement.select.selected_columns, strict=False))
+        if (chosen := selected.get(COLUMN)) is not None:
+            proved &= isinstance(chosen, BindParameter | Column) and _is_checked(chosen)
+    if not proved:
+        raise TenancyError("tenant_id can't be computed: leave it out, the session fills it in")
+
+
+def _is_checked(element: ColumnElement[Any], *others: type[TypeEngine[Any]]) -> bool:
+    return isinstance(element.type, (TenantKey, *others))
 
 
 def _assigned(statement: Insert | Update) -> Iterator[tuple[object, object]]:
-    """Yield the name of each column that a statement sets itself, with what it is set to."""
+    """Yield the name of each column that a statement gives a value, with the value."""
     rows: list[Any] = [statement._values or ()]
     if isinstance(statement, Insert):
         rows += chain.from_iterable(statement._multi_values)
-        if statement.select is not None:
-            names = statement._select_names or ()
-            rows.append(dict(zip(names, statement.select.selected_columns, strict=False)))
     for row in rows:
         # A row may be given by position.
-        named = row if isinstance(row, Mapping) else zip(statement.table.c, row, strict=False)
-        for column, value in dict(named).items():
-            yield getattr(column, "key", column), value
+        yield from _named(
+            row if isinstance(row, Mapping) else zip(statement.table.c, row, strict=False)
+        )
+
+
+def _named(pairs: Any) -> Iterator[tuple[object, object]]:
+    for column, value in dict(pairs).items():
+        yield getattr(column, "key", column), value

@@ -34,7 +34,11 @@ def protect(connection: Connection, settings: Settings) -> None:
         if any(column["name"] == COLUMN for column in inspector.get_columns(table))
     ]
     if is_sqlite(connection.engine.url):
-        statements = [line for table in tables for line in sqlite.protection(table)]
+        statements = [
+            line
+            for table in tables
+            for line in sqlite.protection(table, writable=table not in RIGHTS)
+        ]
     else:
         statements = _postgresql(connection, settings, tables)
     for statement in statements:

@@ -65,7 +65,7 @@ async def as_owner(change: Callable[[Connection], None]) -> None:
 
 def _begin(tenant: str, session: Session, transaction: object, connection: Connection) -> None:
     """Tell the guard and the database the session's tenant, at the start of each transaction."""
-    connection.execution_options(**{guard.OPTION: tenant})
+    guard.enter(connection, tenant)
     if is_sqlite(connection.engine.url):
         sqlite.enter(connection, tenant)
         return

@@ -115,15 +115,19 @@ def _reset(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> No
         gate.open, gate.tenant = False, None
 
 
-def protection(table: str) -> Sequence[str]:
-    """Return the statements that make a table refuse rows of other tenants. Repeatable."""
+def protection(table: str, *, writable: bool) -> Sequence[str]:
+    """Return the statements that make a table refuse rows of other tenants. Repeatable.
+
+    A table that is not writable refuses all rows, but from the system's role.
+    """
     statements = []
     for verb, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
         trigger = f"{table}_tenant_{verb.lower()}"
         allowed = " AND ".join(f"{FUNCTION}({row}.tenant_id)" for row in rows)
+        allowed = allowed if writable else f"{FUNCTION}(NULL)"
         statements += [
             f"DROP TRIGGER IF EXISTS {trigger}",
             f"CREATE TRIGGER {trigger} BEFORE {verb} ON {table} WHEN NOT ({allowed}) "
-            "BEGIN SELECT RAISE(ABORT, 'this row belongs to another tenant'); END",
+            "BEGIN SELECT RAISE(ABORT, 'this session may not write this row'); END",
         ]
     return statements

@@ -1,5 +1,6 @@
 """Projects and tasks over HTTP, as their tenant's people use them."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 
@@ -180,3 +181,13 @@ async def test_a_body_that_does_not_fit_is_refused(
     assert response.headers["content-type"] == "application/problem+json"
     assert "hunter2" not in response.text
     assert (await client.get(URL)).json()["items"] == []
+
+
+async def test_of_many_who_delete_one_succeeds_and_none_fails(client: httpx.AsyncClient) -> None:
+    url = (await make(client, "Rocket")).headers["Location"]
+    deletions = [client.delete(url) for _ in range(4)]
+    tasks = [client.post(f"{url}/tasks", json={"title": "late"}) for _ in range(2)]
+    answers = await asyncio.gather(*deletions, *tasks)
+    assert sorted(answer.status_code for answer in answers[:4]) == [204, 404, 404, 404]
+    assert {answer.status_code for answer in answers[4:]} <= {201, 404}
+    assert (await client.get(url)).status_code == 404

@@ -8,16 +8,19 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import (
     ColumnElement,
+    Engine,
     Row,
     column,
     delete,
     exists,
+    extract,
     func,
     insert,
     literal,
@@ -28,15 +31,15 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import aliased, make_transient_to_detached, selectinload
 
 from app.core.config import Settings
 from app.db import engines
 from app.db.base import Base
 from app.projects.models import Project, Task
-from app.tenancy import TenancyError, lifecycle, system_session, tenant_session
+from app.tenancy import TenancyError, Tenant, lifecycle, system_session, tenant_session
 
 pytestmark = pytest.mark.anyio
 
@@ -448,6 +451,18 @@ USES: Mapping[str, tuple[Use, object]] = {
         lambda s: s.scalar(select(Project.name).where(Project.tenant_id == "acme")),
         "acme project",
     ),
+    "contains": (
+        lambda s: s.scalar(select(Project.name).where(Project.name.contains("me"))),
+        "acme project",
+    ),
+    "ends with": (
+        lambda s: s.scalar(select(Task.title).where(Task.title.iendswith("TASK"))),
+        "acme task",
+    ),
+    "part of an instant": (
+        lambda s: s.scalar(select(func.count(extract("year", Project.created_at)))),
+        1,
+    ),
     "window": (lambda s: s.scalar(select(func.row_number().over(order_by=Project.id))), 1),
     "limit and offset": (lambda s: s.scalar(select(Project.name).limit(1).offset(1)), None),
     "stream": (stream_names, ["acme project"]),
@@ -471,10 +486,29 @@ async def test_legitimate_use_is_not_refused(name: str, foreign: Foreign) -> Non
         assert await use(session) == expected
 
 
-async def test_the_tenant_of_a_session_cannot_change(foreign: Foreign) -> None:
+async def test_no_option_changes_the_tenant_of_a_session(foreign: Foreign) -> None:
     async with tenant_session("acme") as session:
-        with pytest.raises(TenancyError, match="cannot change"):
-            await session.connection(execution_options={"tenant": "globex"})
+        await session.connection(execution_options={"tenant": "globex", "tenant_id": "globex"})
+        assert (await session.scalars(select(Project.name))).all() == ["acme project"]
+
+
+async def test_a_connection_that_no_session_opened_has_no_tenant(foreign: Foreign) -> None:
+    async with tenant_session("acme") as session:
+        engine = session.get_bind()
+        assert isinstance(engine, Engine)
+        async with AsyncSession(AsyncEngine(engine)) as other:
+            with pytest.raises(TenancyError, match="no tenant"):
+                await other.execute(select(Project.name))
+
+
+async def test_a_tenant_does_not_write_what_is_known_of_it(foreign: Foreign) -> None:
+    for statement in (update(Tenant).values(status="suspended"), delete(Tenant)):
+        with pytest.raises(DBAPIError):
+            async with tenant_session("acme") as session:
+                await session.execute(statement)
+    with pytest.raises(DBAPIError):
+        async with tenant_session("newcomer") as session:
+            session.add(Tenant(tenant_id="newcomer", status="active"))
 
 
 async def test_two_sessions_side_by_side_keep_apart(foreign: Foreign) -> None:
@@ -532,7 +566,7 @@ async def test_a_trigger_of_sqlite_refuses_what_the_guard_lets_through(foreign: 
         gate.open = True  # as if the guard had approved
         driver = await beneath(session)
         for statement in (WRITE, GIVE, "DELETE FROM tasks"):
-            with pytest.raises(sqlite3.IntegrityError, match="another tenant"):
+            with pytest.raises(sqlite3.IntegrityError, match="may not write"):
                 await driver.execute(statement)
 
 
@@ -547,3 +581,34 @@ async def test_a_system_session_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="reason"):
         async with system_session(" "):
             pass
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+async def test_an_instant_may_be_computed_with(foreign: Foreign) -> None:
+    tomorrow = Project.created_at + timedelta(days=1)
+    async with tenant_session("acme") as session:
+        assert await session.scalar(select(Project.name).where(tomorrow > datetime.now(UTC)))
+        assert await session.scalar(select(Project.created_at.op("AT TIME ZONE")("UTC")))
+
+
+FOREIGN_SQL = (
+    lambda: func.ts_stat("SELECT to_tsvector('simple', name) FROM projects"),
+    lambda: func.table_to_xml("projects", True, True, ""),
+    lambda: func.set_config("app.tenant_id", "globex", True),
+    lambda: func.pg_read_file("/etc/passwd"),
+)
+
+
+@pytest.mark.parametrize("function", FOREIGN_SQL)
+async def test_functions_that_run_sql_are_refused(
+    function: Callable[[], ColumnElement[object]], foreign: Foreign
+) -> None:
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="not for tenant sessions"):
+            await session.execute(select(function()))
+
+
+async def test_a_field_of_extract_is_a_word(foreign: Foreign) -> None:
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="no field"):
+            await session.execute(select(extract("epoch FROM now()), (SELECT 1", func.now())))
