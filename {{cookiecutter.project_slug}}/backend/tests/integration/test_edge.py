@@ -491,3 +491,12 @@ async def test_a_page_of_no_possible_size_is_refused(
 ) -> None:
     response = await client.get(f"{PROJECTS}?limit={limit}", headers=as_user("acme"))
     assert (response.status_code, response.headers["Content-Type"]) == (422, PROBLEM)
+
+
+async def test_no_redirect_is_made_of_what_the_caller_sent(
+    client: httpx.AsyncClient, as_user: AsUser
+) -> None:
+    headers = as_user("acme") | {"Host": "evil.example"}
+    response = await client.get(f"{PROJECTS}/?token=planted", headers=headers)
+    assert response.status_code == 404
+    assert "Location" not in response.headers

@@ -154,3 +154,15 @@ def test_processes_that_start_together_agree_on_one_key(settings: Settings) -> N
     kids = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert len(set(kids)) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", ["", "nonsense", "[]"])
+async def test_a_key_file_that_cannot_be_used_refuses_every_token(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "issuer.json"
+    file.write_text(text)
+    with pytest.raises(TokenError, match="no_keys"):
+        await issuer.LocalKeys(str(file)).find("any", "ES256")
+    assert "AUTH_LOCAL_KEY_FILE can't be used" in caplog.text
