@@ -368,6 +368,29 @@ async def test_no_attack_reaches_a_foreign_row(name: str, foreign: Foreign) -> N
     assert await rows_of_globex() == before
 
 
+NAMES_THE_OTHER_TENANT = [
+    "select_by_the_foreign_tenant",
+    "get_by_the_foreign_key",
+    "insert_for_the_other_tenant",
+    "insert_in_bulk",
+    "insert_a_computed_tenant",
+    "insert_from_a_select",
+    "add_a_row_of_the_other_tenant",
+    "merge_a_forged_row",
+    "refresh_a_forged_row",
+    "give_an_object_away",
+]
+
+
+@pytest.mark.parametrize("name", NAMES_THE_OTHER_TENANT)
+async def test_the_guard_refuses_before_the_database_hears_of_it(
+    name: str, foreign: Foreign
+) -> None:
+    with pytest.raises(TenancyError):
+        async with tenant_session("acme") as session:
+            await ATTACKS[name](session, foreign)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_every_attack_succeeds_without_the_layers(name: str, foreign: Foreign) -> None:
     before = await rows_of_globex()
