@@ -12,6 +12,8 @@ export UV_COMPILE_BYTECODE := 1
 # The environment's uv is for everything that starts below as well.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+export PYTHONPATH := $(CURDIR)
+
 .PHONY: demo test bench
 .DEFAULT_GOAL := demo
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from listener import Event, Listener
 from service import Answer, DemonstrationError, Person, install, run, running
+from template_source import copy_template
 
-TEMPLATE = Path(__file__).resolve().parent.parent
 PROJECTS = "/api/v1/projects"
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
@@ -46,7 +46,8 @@ def generate(directory: Path) -> Path:
     words = ["--no-input", "project_name=Demo", "--config-file", str(settings)]
     cookiecutter = str(Path(sys.executable).with_name("cookiecutter"))
     with step("Generate", "cookiecutter, with the default answers"):
-        run([cookiecutter, str(TEMPLATE), *words, "-o", str(directory)], directory)
+        template = copy_template(directory / "template")
+        run([cookiecutter, str(template), *words, "-o", str(directory)], directory)
     project = directory / "demo"
     with step("Install", "make install, into the project's own environment"):
         install(project)

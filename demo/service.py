@@ -15,9 +15,11 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-# What installing needs of a person's environment; the settings of other services stay out.
-NEEDED = ("HOME", "LANG", "PATH", "TMPDIR")
-NEEDED_PREFIXES = ("HTTP", "LC_", "NO_PROXY", "PIP_", "SSL_", "UV_", "http", "no_proxy")
+# What the demonstration takes over from a person's environment: not the settings of other services,
+# and only for installing what leads to a package index. Nothing else here leaves this machine.
+NEEDED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
+NETWORK = ("HTTP", "NO_PROXY", "PIP_", "SSL_", "UV_", "http", "no_proxy")
+HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 20.0  # seconds
 
@@ -28,18 +30,18 @@ class DemonstrationError(Exception):
 
 def environment(**settings: str) -> dict[str, str]:
     """Return an environment with these settings and nothing that would change the service."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in NEEDED or name.startswith(NEEDED_PREFIXES)
-    }
-    return kept | settings
+    return {name: value for name, value in os.environ.items() if name in NEEDED} | settings
 
 
-def run(command: list[str], directory: Path) -> str:
+def run(command: list[str], directory: Path, **settings: str) -> str:
     """Run a command to its end and return what it prints; an error shows all that it said."""
     done = subprocess.run(
-        command, cwd=directory, env=environment(), capture_output=True, text=True, check=False
+        command,
+        cwd=directory,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise DemonstrationError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -48,10 +50,14 @@ def run(command: list[str], directory: Path) -> str:
 
 def install(project: Path) -> None:
     """Install what the project needs; without a network, from what uv kept of the last time."""
+    network = {name: value for name, value in os.environ.items() if name.startswith(NETWORK)}
     try:
-        run(["make", "install"], project)
-    except DemonstrationError:
-        run(["make", "install", "UV_OFFLINE=1"], project)
+        run(["make", "install"], project, **network)
+    except DemonstrationError as error:
+        try:
+            run(["make", "install"], project, **network, UV_OFFLINE="1")
+        except DemonstrationError:
+            raise error from None
 
 
 def free_port() -> int:
@@ -90,7 +96,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=1):
+            with HERE.open(f"{url}/health/ready", timeout=1):
                 return
         except OSError:
             time.sleep(0.1)
@@ -145,7 +151,7 @@ class Person:
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with HERE.open(request, timeout=30) as response:
                 return Answer(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers, error.read())

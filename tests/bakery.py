@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from template_source import REPOSITORY, copy_template
+
 PROJECT = "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((REPOSITORY / "cookiecutter.json").read_text())
 OPTIONS = [name for name in QUESTIONS if name.startswith("include_")]
@@ -33,13 +33,8 @@ def name_of(answers: Answers) -> str:
 
 
 def copy_of_the_template(target: Path) -> Path:
-    """Copy what git would commit now (no cache, no environment), as a repository of one commit."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=REPOSITORY, check=True, capture_output=True).stdout
-    for name in filter(None, names.decode().split("\0")):
-        if (REPOSITORY / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, target / name)
+    """Copy the template as a repository of one commit."""
+    copy_template(target)
     git(target, "init", "--quiet", "--initial-branch=main")
     commit_all(target, "A template")
     return target

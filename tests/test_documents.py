@@ -16,13 +16,13 @@ import pytest
 from bakery import (
     ALL_CHOSEN,
     COMBINATIONS,
-    REPOSITORY,
     Answers,
     Bakery,
     copy_of_the_template,
     name_of,
 )
 from environments import free_port, without_ours
+from template_source import REPOSITORY
 
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -40,6 +40,7 @@ COMMITTER = {
     for role in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "A Reader"), ("EMAIL", "reader@example.com"))
 }
+NO_PROXY = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def run_script(script: str, directory: Path, **variables: str | Path) -> None:
     shell = subprocess.Popen(
         ["bash", "-euxo", "pipefail", "-c", script],
         cwd=directory,
-        env=without_ours() | {name: str(value) for name, value in variables.items()},
+        env=without_ours() | NO_PROXY | {name: str(value) for name, value in variables.items()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,13 +12,13 @@ from bakery import (
     OPTIONS,
     PROJECT,
     QUESTIONS,
-    REPOSITORY,
     Answers,
     Bakery,
     copy_of_the_template,
     files_of,
     name_of,
 )
+from template_source import REPOSITORY
 
 HOOK = REPOSITORY / "hooks" / "post_gen_project.py"
 
