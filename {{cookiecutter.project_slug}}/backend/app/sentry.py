@@ -20,10 +20,11 @@ from app.telemetry import items, strict
 from app.telemetry.event_filter import Event, EventFilter, Hint
 from app.telemetry.identity import describe_user
 from app.telemetry.messages import VALUE, keep_constants
+from app.telemetry.structure import own_tag
 
 try:
     import sentry_sdk
-except ImportError:
+except Exception:  # an SDK that is broken, or removed by half, is as good as none
     sentry_sdk = None  # type: ignore[assignment]  # so that its absence can be asked for
 
 SENTRY_AVAILABLE: Final = sentry_sdk is not None
@@ -55,13 +56,14 @@ def init_sentry(settings: object) -> bool:
     Any object with these attributes will do. Without a DSN nothing is started. A fault leaves
     reporting off, and is logged by its kind: the text of an exception could hold the DSN.
     """
-    shutdown_sentry(timeout=0)
-    if not getattr(settings, "SENTRY_DSN", ""):
-        return False
-    if sentry_sdk is None:
-        log.warning("Sentry is off: the SDK is not installed")
-        return False
+    # All of it is in here: a setting may be a property, and raise when it is read.
     try:
+        shutdown_sentry(timeout=0)
+        if not getattr(settings, "SENTRY_DSN", ""):
+            return False
+        if sentry_sdk is None:
+            log.warning("Sentry is off: the SDK is not installed, or can not be imported")
+            return False
         _start(settings)
     except Exception as error:
         _stop(timeout=0)
@@ -73,12 +75,13 @@ def init_sentry(settings: object) -> bool:
 def _start(settings: object) -> None:
     # Imported here because they need the SDK.
     from app.telemetry.options import sdk_options  # noqa: PLC0415
-    from app.telemetry.transport import transport_for  # noqa: PLC0415
+    from app.telemetry.transport import silence_http_library, transport_for  # noqa: PLC0415
 
     _state.rules = EventFilter(
         getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),
     )
+    silence_http_library()
     transport = transport_for(_state.rules)
     options = sdk_options(settings) | {
         "transport": transport,
@@ -175,7 +178,8 @@ def _with_request_id(event: Event) -> Event:
             match pair:
                 case (str() as name, value):
                     kept[name] = value
-        event["tags"] = kept | {"request_id": scrub_string(request_id)}
+        clean = own_tag("request_id", request_id) or scrub_string(request_id)
+        event["tags"] = kept | {"request_id": clean}
     return event
 
 

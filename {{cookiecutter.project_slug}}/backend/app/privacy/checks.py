@@ -61,9 +61,12 @@ def is_iban(compact: str) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an IPv4 or IPv6 address, with or without a scope."""
+    """Whether the text is an IPv4 or IPv6 address, with or without a scope, that tells of anyone.
+
+    Where a service listens (`0.0.0.0`) and the machine itself (`127.0.0.1`) tell of nobody.
+    """
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return not (address.is_unspecified or address.is_loopback)

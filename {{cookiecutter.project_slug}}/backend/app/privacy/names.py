@@ -24,7 +24,7 @@ SENSITIVE_WORDS: Final = frozenset(
     _table(
         """
         apikey authorization baggage cookies creds credential credentials csrf cvc cvv dob iban jwt jwts
-        otp passcode passcodes passphrase passport passwd password passwords passwort pwd secret
+        otp passcode passcodes passphrase passport passwd password passwords passwort pw pwd secret
         secrets ssn token tokens totp xsrf adgangskode clave contrasena contraseña geheimnis hasło
         heslo jelszó jeton kennwort lösenord mdp parola salasana senha şifre wachtwoord пароль 密码
         密碼 口令 パスワード 비밀번호

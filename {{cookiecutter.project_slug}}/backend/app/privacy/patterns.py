@@ -129,6 +129,8 @@ def _vendor(match: re.Match[str]) -> str:
 def _encoded(match: re.Match[str]) -> str:
     """Replace Base64 of a text in which another rule finds something."""
     run = match[0]
+    if _ONLY_ID.fullmatch(run):
+        return run
     padded = run.rstrip("=").replace("-", "+").replace("_", "/")
     padded += "=" * (-len(padded) % 4)
     try:
@@ -157,12 +159,16 @@ def _version_6(match: re.Match[str]) -> str:
 
 
 def _card(match: re.Match[str]) -> str:
+    if match["id"]:
+        return match[0]
     digits = re.sub(r"\D", "", match[0])
     return CARD if is_card(digits) else match[0]
 
 
 def _iban(match: re.Match[str]) -> str:
     run = match[0]
+    if match["id"]:
+        return run
     wanted = IBAN_LENGTHS.get(run[:2].upper(), 0)
     seen = 0
     for end, char in enumerate(run, 1):
@@ -206,6 +212,16 @@ _VENDOR = re.compile(
 _LOCAL = r"[\w.!#$%&*+?^`|~-]"
 _HOST = r"(?:[^\W_](?:[\w-]{0,62})\.){1,8}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
 
+_ID: Final = (
+    r"(?P<id>(?<![A-Za-z0-9])(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?=[0-9]{0,31}[a-f])(?:[0-9a-f]{32}|(?!be[0-9]{14})[0-9a-f]{16}))(?![A-Za-z0-9]))"
+)
+"""A UUID, or the id of a trace or a span. The rules for accounts, cards and Base64 step over it:
+among ids made at random, one in some thousands would pass for one of these. A letter tells an id
+of 16 digits from a card; and a Belgian account, alone among accounts, has the form of an id."""
+
+_ONLY_ID = re.compile(_ID)
+
 PEM: Final = (
     Rule(
         "pem",
@@ -223,7 +239,7 @@ NUMBERS: Final = (
     Rule(
         "iban",
         (),
-        re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ .-]?[A-Za-z0-9]){11,40}"),
+        re.compile(_ID + r"|(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ .-]?[A-Za-z0-9]){11,40}"),
         _iban,
         digits=10,
     ),
@@ -231,8 +247,9 @@ NUMBERS: Final = (
         "card",
         (),
         re.compile(
-            r"(?<![\d.+])(?:\d{13,19}|\d{4}([ .-])\d{4}\1\d{4}\1\d{1,7}|"
-            r"\d{4}([ .-])\d{6}\2\d{4,5})(?![\d])"
+            rf"{_ID}|"
+            r"(?<![\d.+])(?:\d{13,19}|\d{4}(?P<a>[ .-])\d{4}(?P=a)\d{4}(?P=a)\d{1,7}|"
+            r"\d{4}(?P<b>[ .-])\d{6}(?P=b)\d{4,5})(?![\d])"
         ),
         _card,
         digits=13,

@@ -6,6 +6,7 @@ is never kept.
 """
 
 import re
+import unicodedata
 from typing import Final
 from urllib.parse import unquote
 
@@ -77,6 +78,20 @@ def _scrub_encoded(match: re.Match[str]) -> str:
     return run if scrubbed == decoded else scrubbed
 
 
+def _scrub_compatible(text: str) -> str:
+    """Scrub what is written in other forms of the usual letters and signs, such as full-width ones.
+
+    The usual forms stand in only for a text in which they show something private.
+    """
+    # The dots stand for what was cut out, here and elsewhere, and are no form of anything.
+    usual = "…".join(unicodedata.normalize("NFKC", each) for each in text.split("…"))
+    if usual == text:
+        return text
+    usual = shorten(usual)
+    scrubbed = _settle(usual)
+    return text if scrubbed == usual else scrubbed
+
+
 def scrub_text(text: str) -> str:
     """Replace all that is private in a text by what its kind is called, such as `[EMAIL]`."""
     if text in known_clean:
@@ -86,6 +101,8 @@ def scrub_text(text: str) -> str:
         if "%" in scrubbed and _PERCENT.search(scrubbed):
             scrubbed = _RUN.sub(_scrub_encoded, scrubbed)
         scrubbed = _settle(scrubbed)
+    if not scrubbed.isascii():
+        scrubbed = _scrub_compatible(scrubbed)
     if scrubbed == text and len(text) <= _LONGEST_REMEMBERED and not text.startswith(("{", "[")):
         if len(known_clean) >= _MOST_REMEMBERED:
             known_clean.clear()

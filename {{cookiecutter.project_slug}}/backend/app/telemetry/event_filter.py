@@ -1,12 +1,13 @@
 """The event filter: the PII filter for what the SDK sends, which knows how an event is built."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from app.privacy import PIIFilter, scrub, scrub_string
 from app.privacy.patterns import FILTERED
 from app.telemetry import strict
 from app.telemetry.identity import UserContext, keep_user
+from app.telemetry.structure import IDS, identifier, own_tag
 
 PrivacyMode = Literal["strict", "balanced"]
 
@@ -22,6 +23,9 @@ class EventFilter(PIIFilter):
     """Takes what is private out of events and their parts, in one of the two privacy modes."""
 
     def __init__(self, mode: PrivacyMode = "balanced", user_context: UserContext = "id") -> None:
+        # Neither may be guessed: what is misspelt was meant to let out less.
+        if mode not in get_args(PrivacyMode) or user_context not in get_args(UserContext):
+            raise ValueError("unknown privacy mode or user context")
         self.mode: Final = mode
         self.user_context: Final = user_context
 
@@ -87,8 +91,56 @@ def _versions(modules: object) -> object:
     return {scrub_string(str(key)): scrub_string(str(value)) for key, value in modules.items()}
 
 
+def _event_id(value: object) -> object:
+    return identifier(value) or scrub(value, "event_id")
+
+
+def _put_back_ids(clean: object, raw: object) -> None:
+    """Put well-formed ids back: a rule may have taken their digits for an account or a card."""
+    ids = IDS(raw)
+    if isinstance(clean, dict) and isinstance(ids, dict):
+        clean.update(ids)
+
+
+def _contexts(contexts: object) -> object:
+    clean = scrub(contexts)
+    if isinstance(clean, dict) and isinstance(contexts, Mapping):
+        clean_trace, trace = clean.get("trace"), contexts.get("trace")
+        _put_back_ids(clean_trace, trace)
+        if isinstance(clean_trace, dict) and isinstance(trace, Mapping):
+            sampling = "dynamic_sampling_context"
+            _put_back_ids(clean_trace.get(sampling), trace.get(sampling))
+    return clean
+
+
+def _spans(spans: object) -> object:
+    clean = scrub(spans)
+    if isinstance(clean, list) and isinstance(spans, list):
+        for clean_span, span in zip(clean, spans, strict=True):
+            _put_back_ids(clean_span, span)
+    return clean
+
+
+def _tags(tags: object) -> object:
+    """Scrub tags, but for the service's own, which must be found again as the log has them."""
+    clean = scrub(tags)
+    if isinstance(clean, dict) and isinstance(tags, Mapping):
+        own = {name: own_tag(name, value) for name, value in tags.items()}
+        clean.update({name: value for name, value in own.items() if value is not None})
+    elif isinstance(clean, list) and isinstance(tags, list):
+        for index, pair in enumerate(tags):
+            match pair:
+                case [name, value] if (own_value := own_tag(name, value)) is not None:
+                    clean[index] = [name, own_value]
+    return clean
+
+
 _WITHHELD: Final = frozenset({"server_name", "user"})
 _PARTS: Final[Mapping[str, Callable[[object], object]]] = {
+    "contexts": _contexts,
+    "event_id": _event_id,
     "logentry": _log_entry,
     "modules": _versions,
+    "spans": _spans,
+    "tags": _tags,
 }

@@ -6,7 +6,7 @@ from typing import Final
 from app.privacy import scrub, scrub_string
 from app.telemetry.event_filter import EventFilter
 from app.telemetry.messages import VALUE, call_site, keep_constants, written_nearby
-from app.telemetry.structure import ATTRIBUTES, LOG, METRIC, STREAMED_SPAN
+from app.telemetry.structure import ATTRIBUTES, IDS, LOG, METRIC, STREAMED_SPAN
 
 Item = dict[str, object]
 
@@ -90,7 +90,10 @@ def _clean_wired(kind: str, item: Mapping[str, object], rules: EventFilter) -> I
     }
     if rules.mode == "balanced":
         rest = scrub({key: value for key, value in item.items() if key != "attributes"})
-        return {**rest, "attributes": attributes} if isinstance(rest, dict) else {}
+        ids = IDS(item)
+        if not isinstance(rest, dict) or not isinstance(ids, dict):
+            return {}
+        return {**rest, **ids, "attributes": attributes}
     kept = FORMS[kind](item)
     # The hooks proved these: what a span is called is no longer known to be written in code.
     texts = {key: scrub_string(str(item[key])) for key in ("body", "name") if key in item}

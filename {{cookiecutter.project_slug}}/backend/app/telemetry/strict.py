@@ -1,11 +1,9 @@
 """Strict mode: an event rebuilt from its own structure and from what programmers wrote."""
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import CodeType
-from typing import Final
 
 from app.privacy import scrub_string
 from app.telemetry.messages import VALUE, Template, call_site, codes_of, keep_constants
@@ -17,13 +15,8 @@ from app.telemetry.structure import (
     JSON,
     TEMPLATED,
     module,
+    own_tag,
 )
-
-TAGS: Final[Mapping[str, re.Pattern[str]]] = {
-    "tenant_id": re.compile(r"[a-z][a-z0-9-]{1,62}"),
-    "request_id": re.compile(r"[A-Za-z0-9._-]{1,128}"),
-}
-"""The tags that leave, and the form that each must have."""
 
 
 def event(event: Mapping[str, object], hint: Mapping[str, object]) -> dict[str, object]:
@@ -111,8 +104,6 @@ def _tags(tags: object) -> dict[str, str]:
     kept = {}
     for pair in pairs if isinstance(pairs, Iterable) else ():
         match pair:
-            case (str() as name, str() as value):
-                form = TAGS.get(name)
-                if form and form.fullmatch(value):
-                    kept[name] = scrub_string(value)
+            case (str() as name, value) if (own := own_tag(name, value)) is not None:
+                kept[name] = own
     return kept

@@ -16,9 +16,30 @@ Check = Callable[[object], JSON]
 """Returns the value that may leave; None if none may."""
 
 
-def hexadecimal(value: object) -> JSON:
-    """Keep an id of hexadecimal digits, with dashes or without."""
-    return value if isinstance(value, str) and _HEX.fullmatch(value) else None
+def identifier(value: object) -> str | None:
+    """Keep an id of 32 hexadecimal digits, or of those with a UUID's dashes."""
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def span_identifier(value: object) -> str | None:
+    """Keep an id of 16 hexadecimal digits."""
+    return value if isinstance(value, str) and _SPAN_ID.fullmatch(value) else None
+
+
+def own_tag(name: object, value: object) -> str | None:
+    """Return one of the service's own tags as it may leave; nothing for any other tag or form.
+
+    The name of a tenant is a name however much it looks like a token (`key-customers`), and an id
+    is an id however much it looks like an account: they lead from a report to its tenant and to
+    the log. What else a caller sends as the id of its request is filtered as any text is.
+    """
+    if not isinstance(value, str):
+        return None
+    if name == "tenant_id":
+        return value if _TENANT.fullmatch(value) else None
+    if name == "request_id" and _REQUEST.fullmatch(value):
+        return identifier(value) or scrub_string(value)
+    return None
 
 
 def number(value: object) -> JSON:
@@ -111,7 +132,10 @@ def part(keys: Mapping[str, Check]) -> Check:
 _LONGEST_NAME = 200
 _LARGEST = 10**12
 _DECIMAL = re.compile(r"[01](?:\.\d{1,20})?")
-_HEX = re.compile(r"[0-9a-fA-F-]{16,36}")
+_ID = re.compile(r"(?i:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
+_TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 _WORD = re.compile(r"[\w.<>@+-]{1,200}")
 
@@ -136,6 +160,16 @@ ORIGIN: Final = one_of(
 )
 SYSTEM: Final = one_of("sqlite", "postgresql", "redis", "mysql")
 PLATFORM: Final = one_of("python", "native")
+
+IDS: Final = part(
+    {
+        "event_id": identifier,
+        "trace_id": identifier,
+        "span_id": span_identifier,
+        "parent_span_id": span_identifier,
+    }
+)
+"""The ids of an event, a trace or a span, wherever its structure holds them."""
 
 FRAME: Final = part(
     {
@@ -174,7 +208,7 @@ EXCEPTION: Final = part(
 THREAD: Final = part({"id": number, "crashed": flag, "current": flag, "stacktrace": STACK})
 SAMPLING: Final = part(
     {
-        "trace_id": hexadecimal,
+        "trace_id": identifier,
         "sample_rate": decimal,
         "sample_rand": decimal,
         "sampled": one_of("true", "false"),
@@ -183,9 +217,9 @@ SAMPLING: Final = part(
 """What is told of a trace's sampling. All else of it would come from the caller's baggage."""
 TRACE: Final = part(
     {
-        "trace_id": hexadecimal,
-        "span_id": hexadecimal,
-        "parent_span_id": hexadecimal,
+        "trace_id": identifier,
+        "span_id": span_identifier,
+        "parent_span_id": span_identifier,
         "op": OPERATION,
         "origin": ORIGIN,
         "status": STATUS,
@@ -202,9 +236,9 @@ CONTEXTS: Final = part(
 )
 SPAN: Final = part(
     {
-        "trace_id": hexadecimal,
-        "span_id": hexadecimal,
-        "parent_span_id": hexadecimal,
+        "trace_id": identifier,
+        "span_id": span_identifier,
+        "parent_span_id": span_identifier,
         "same_process_as_parent": flag,
         "op": OPERATION,
         "origin": ORIGIN,
@@ -241,7 +275,7 @@ CRUMB_CATEGORY: Final = one_of("query", "httplib", "http", "redis", "subprocess"
 EVENT: Final = part(
     {
         "type": one_of("transaction", "check_in"),
-        "event_id": hexadecimal,
+        "event_id": identifier,
         "timestamp": timestamp,
         "start_timestamp": timestamp,
         "platform": PLATFORM,
@@ -257,7 +291,7 @@ EVENT: Final = part(
         "threads": part({"values": each(THREAD)}),
         "request": part({"method": METHOD}),
         "spans": each(SPAN),
-        "check_in_id": hexadecimal,
+        "check_in_id": identifier,
         "monitor_slug": word,
         "status": STATUS,
         "duration": number,
@@ -269,7 +303,7 @@ TEMPLATED: Final = frozenset({"route", "component", "view", "task"})
 """Kinds of transaction names that are written in code; a name of another kind is an address."""
 
 LOG: Final = part(
-    {"timestamp": timestamp, "level": LEVEL, "trace_id": hexadecimal, "span_id": hexadecimal}
+    {"timestamp": timestamp, "level": LEVEL, "trace_id": identifier, "span_id": span_identifier}
 )
 METRIC: Final = part(
     {
@@ -289,15 +323,15 @@ METRIC: Final = part(
             *("bit", "byte", "kilobyte", "megabyte", "gigabyte", "ratio", "percent", "none"),
         ),
         "value": number,
-        "trace_id": hexadecimal,
-        "span_id": hexadecimal,
+        "trace_id": identifier,
+        "span_id": span_identifier,
     }
 )
 STREAMED_SPAN: Final = part(
     {
-        "trace_id": hexadecimal,
-        "span_id": hexadecimal,
-        "parent_span_id": hexadecimal,
+        "trace_id": identifier,
+        "span_id": span_identifier,
+        "parent_span_id": span_identifier,
         "status": STATUS,
         "is_segment": flag,
         "start_timestamp": timestamp,
@@ -324,7 +358,7 @@ ATTRIBUTES: Final = {
 _RELEASE: Final = part({"release": version, "environment": text})
 SESSION: Final = part(
     {
-        "sid": hexadecimal,
+        "sid": identifier,
         "init": flag,
         "started": timestamp,
         "timestamp": timestamp,
@@ -365,9 +399,9 @@ PROFILE: Final = part(
     {
         "version": version,
         "platform": PLATFORM,
-        "event_id": hexadecimal,
-        "chunk_id": hexadecimal,
-        "profiler_id": hexadecimal,
+        "event_id": identifier,
+        "chunk_id": identifier,
+        "profiler_id": identifier,
         "timestamp": timestamp,
         "release": version,
         "environment": text,
@@ -394,8 +428,8 @@ PROFILE: Final = part(
         "transactions": each(
             part(
                 {
-                    "id": hexadecimal,
-                    "trace_id": hexadecimal,
+                    "id": identifier,
+                    "trace_id": identifier,
                     "relative_start_ns": digits,
                     "relative_end_ns": digits,
                     "active_thread_id": digits,

@@ -8,6 +8,9 @@ initialisation `app.sentry` checks that this transport is the one in use.
 """
 
 import json
+import logging
+import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, Final
@@ -25,9 +28,12 @@ from app.telemetry.structure import (
     SESSION,
     SESSIONS,
     Check,
-    hexadecimal,
+    identifier,
     timestamp,
 )
+
+_PASSING: Final = frozenset({"status_413", "status_429"})
+"""One report that is too large, or too many for now: others arrive."""
 
 EVENTS: Final = frozenset({"event", "transaction", "check_in"})
 REBUILT: Final[Mapping[str, Check]] = {
@@ -45,6 +51,15 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
     "span": "application/vnd.sentry.items.span.v2+json",
     "trace_metric": "application/vnd.sentry.items.trace-metric+json",
 }
+
+
+HTTP_LIBRARY: Final = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+
+log = logging.getLogger(__name__)
+
+_sending = threading.local()
+_said = threading.Event()
+"""Whether this process has said that its reports do not arrive."""
 
 
 class NotCleanError(Exception):
@@ -75,7 +90,23 @@ class ScrubbingTransport(HttpTransport):
         self._count(refused)
         if items:
             headers = self._headers(envelope.headers, _name_of(items))
-            super()._send_envelope(Envelope(headers=headers, items=items))
+            _sending.now = True
+            try:
+                super()._send_envelope(Envelope(headers=headers, items=items))
+            finally:
+                _sending.now = False
+
+    def on_dropped_event(self, reason: str) -> None:
+        """Say once that reports do not arrive, by the kind of the fault: the rest names the DSN."""
+        refused = reason.startswith("status_") and reason not in _PASSING
+        if (reason == "network" or refused) and not _said.is_set():
+            _said.set()
+            error = sys.exception()
+            # What gave up after some tries holds the reason why.
+            cause = getattr(error, "reason", None)
+            cause = cause if isinstance(cause, Exception) else error
+            kind = type(cause).__name__ if cause else reason
+            log.warning("Reports do not arrive at Sentry (%s); this is said once", kind)
 
     def _count(self, items: list[Item]) -> None:
         for item in items:
@@ -105,7 +136,7 @@ class ScrubbingTransport(HttpTransport):
     def _headers(self, offered: Mapping[str, object], transaction: str) -> dict[str, object]:
         """Rebuild an envelope's header."""
         headers: dict[str, object] = {
-            "event_id": hexadecimal(offered.get("event_id")),
+            "event_id": identifier(offered.get("event_id")),
             "sent_at": timestamp(offered.get("sent_at")),
         }
         # The caller's baggage is not passed on: but for the sampling, the trace is described anew.
@@ -134,3 +165,17 @@ def _name_of(items: list[Item]) -> str:
 def transport_for(rules: EventFilter) -> type[ScrubbingTransport]:
     """Make the transport's class for one filter."""
     return type("Transport", (ScrubbingTransport,), {"rules": rules, "dropped": Counter()})
+
+
+def silence_http_library() -> None:
+    """Keep out of the log what the HTTP library writes while a report is being sent.
+
+    It warns of each try that fails, and at the level DEBUG tells of each request, with the host
+    and the path of the DSN. What else in this process uses the library still logs.
+    """
+    for name in HTTP_LIBRARY:
+        logging.getLogger(name).addFilter(_is_not_of_a_report)
+
+
+def _is_not_of_a_report(record: logging.LogRecord) -> bool:
+    return not getattr(_sending, "now", False)

@@ -1,14 +1,18 @@
 """The PII filter takes out what is private, keeps what is not, and survives any input."""
 
+import ast
 import copy
 import json
+import random
+import sys
 import time
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 import pytest
 
+from app import privacy
 from app.privacy import get_pii_filter, names, scrub, scrub_string
 from app.privacy import text as texts_of
 from app.privacy.text import LONGEST
@@ -21,7 +25,7 @@ EMAIL = "jane.doe+tag@planted-example.org"
 JWT = "eyJhbGciOiJub25lIn0" + ".eyJzdWIiOiJqYW5lIn0" + ".c2lnbmF0dXJl"
 
 NAMES = [
-    *("password", "passwd", "secret", "api_key", "apikey", "access_token", "auth_token"),
+    *("pw", "password", "passwd", "secret", "api_key", "apikey", "access_token", "auth_token"),
     *("refresh_token", "token", "credentials", "credit_card", "card_number", "cvv", "ssn"),
     *("social_security", "private_key", "secret_key", "Authorization", "X-API-Key"),
     *("X-Auth-Token", "Cookie", "Set-Cookie", "Proxy-Authorization", "passphrase", "otp", "pin"),
@@ -133,6 +137,12 @@ def test_a_harmless_name_keeps_its_value(name: str) -> None:
         (r"C:\Users\jane.doe\a b\x.txt missing", "x.txt missing"),
         (r"\\files\jane.doe\x.doc", "x.doc"),
         ("/home/jane.doe", "~"),
+        ("\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff1dx […]", "password=[Filtered] […]"),
+        ("\uff14\uff11\uff11\uff11" + "\uff11" * 12, "[CARD]"),
+        ("acct BE68539007547034", "acct [IBAN]"),
+        ("acct be68539007547034", "acct [IBAN]"),
+        ("card 4111111111111111 of ab12cdef34567890", "card [CARD] of ab12cdef34567890"),
+        ("ab12cdef34567890 from DE89370400440532013000", "ab12cdef34567890 from [IBAN]"),
         ("Cookie: a=b; c=d", "Cookie: [Filtered]"),
         ("Key (email)=(jane) already exists.", "Key (email)=([Filtered]) already exists."),
         ("[parameters: ('Jane', 'x')]", "[parameters: [Filtered]]"),
@@ -176,6 +186,13 @@ def test_a_private_key_is_replaced_whole_even_without_its_end() -> None:
         "epoch 1795305011831 ms",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "object at 0x7f3a2b1c4d5e",
+        "trace ee6857e6249244c1a518010c1bfd1c96 span be27ca24a5465c38",
+        "00-9cedd27d370346918302315d5eea2110-6d38120935674350-01",
+        "span 54225ae16b6f27c6 is Base64 of something with a colon",
+        "request cb3cc094-de89-4fc7-ba13-057a21b24708 failed",
+        "listening on http://0.0.0.0:8000",
+        "connect to 127.0.0.1:5432 or [::1]:5432 failed",
+        "\uff11\uff12 \u2460 […]",
         "std::vector::at out of range",
         "s3://bucket/prefix/file.parquet",
         "https://docs.example.com:8443/errors/E1001?page=2",
@@ -192,6 +209,36 @@ def test_a_private_key_is_replaced_whole_even_without_its_end() -> None:
 def test_what_is_not_private_survives(text: str) -> None:
     assert pii.filter_string(text) == text
     assert pii.filter_dict({"note": text}) == {"note": text}
+
+
+def test_an_id_made_at_random_is_taken_for_nothing_else() -> None:
+    seeded = random.Random(4711)
+    changed = []
+    for _ in range(20_000):
+        made = UUID(int=seeded.getrandbits(128), version=4)
+        span = f"{seeded.getrandbits(64):016x}"
+        texts = [made.hex, str(made), f"in {made.hex}: failed"]
+        # What has no letter is judged as a card.
+        texts += [] if span.isdigit() else [span, f"span {span} of {made}"]
+        changed += [text for text in texts if scrub_string(text) != text]
+    assert changed == []
+
+
+def test_it_imports_the_standard_library_and_nothing_else() -> None:
+    modules = list(Path(privacy.__file__).parent.glob("**/*.py"))
+    assert len(modules) > 1
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            match node:
+                case ast.Import(names):
+                    imported = [each.name for each in names]
+                case ast.ImportFrom(name, _, level):
+                    imported = ["." * level + (name or "")]
+                case _:
+                    continue
+            for each in imported:
+                own = each == privacy.__name__ or each.startswith(f"{privacy.__name__}.")
+                assert own or each.partition(".")[0] in sys.stdlib_module_names, (module, each)
 
 
 def test_names_are_found_at_any_depth_and_in_pairs() -> None:

@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from app import sentry
 from app.core.config import Settings
 from app.core.request_id import request_id
 from app.telemetry import identity
+from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
 SECRET = "fake-" + "value-8fk2Lq"
@@ -289,6 +291,25 @@ def test_the_request_id_is_a_tag_in_both_modes() -> None:
         request_id.reset(token)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_request_id_is_found_again_where_it_is_one(mode: str) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    for offered, expected in (
+        ("ee6857e6249244c1a518010c1bfd1c96", "ee6857e6249244c1a518010c1bfd1c96"),
+        ("cb3cc094-de89-4fc7-ba13-057a21b24708", "cb3cc094-de89-4fc7-ba13-057a21b24708"),
+        ("1" * 16 + "4111111111111111", "1" * 16 + "4111111111111111"),
+        ("4111111111111111", "[CARD]"),
+        ("DE89370400440532013000", "[IBAN]"),
+        (f"password={SECRET}", "password=[Filtered]"),
+    ):
+        token = request_id.set(offered)
+        try:
+            clean: Any = sentry._before_send(event_with("tags", {"request_id": "x"}), {})
+            assert clean["tags"]["request_id"] == expected
+        finally:
+            request_id.reset(token)
+
+
 # Starting
 
 
@@ -438,6 +459,64 @@ def test_an_unreachable_server_is_no_fault_of_the_callers(
     assert sentry.capture_message("hello") is not None
     sentry.shutdown_sentry(timeout=0.2)
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SENTRY_DSN", "SENTRY_PRIVACY_MODE", "SENTRY_RELEASE"])
+def test_a_setting_that_can_not_be_read_leaves_it_off(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError(f"no secrets for {DSN}")
+
+    broken = type("Settings", (), {**vars(settings()), name: property(fail)})()
+    assert sentry.init_sentry(broken) is False
+    assert [record.name for record in caplog.records] == ["app.sentry"]
+    assert "RuntimeError" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SENTRY_PRIVACY_MODE", "SENTRY_USER_CONTEXT"])
+@pytest.mark.parametrize("value", ["nope", "", None, 7, ["strict"]])
+def test_an_unknown_privacy_setting_leaves_it_off(
+    name: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sentry.init_sentry(settings(**{name: value})) is False
+    assert not sentry_sdk.get_client().is_active()
+    assert [record.name for record in caplog.records] == ["app.sentry"]
+    assert "ValueError" in caplog.text
+
+
+def test_a_missing_privacy_setting_is_a_strict_one() -> None:
+    values = settings()
+    del values.SENTRY_PRIVACY_MODE, values.SENTRY_USER_CONTEXT
+    assert sentry.init_sentry(values) is True
+    assert (sentry._state.rules.mode, sentry._state.rules.user_context) == ("strict", "id")
+
+
+def test_reports_that_do_not_arrive_are_told_of_once_and_without_the_dsn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(last_line, "_said", threading.Event())
+    caplog.set_level(logging.DEBUG)
+    for _ in range(2):
+        start()
+        for number in range(5):
+            sentry.capture_message(f"hello {number}")
+        sentry_sdk.flush(5)
+    told = [record for record in caplog.records if record.name == last_line.__name__]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert "NewConnectionError" in caplog.text
+    assert not [each for each in caplog.records if each.name.partition(".")[0] == "urllib3"]
+    for part in (KEY, "127.0.0.1", "/42", "envelope"):
+        assert part not in caplog.text
+
+
+def test_the_http_library_still_logs_what_is_not_a_report(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start()
+    logging.getLogger("urllib3.connectionpool").warning("of another part")
+    assert "of another part" in caplog.text
 
 
 # The helpers
@@ -679,12 +758,23 @@ def test_each_call_survives_arguments_that_raise(call: Callable[[], object]) -> 
     call()
 
 
-@pytest.fixture
-def without_sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The façade as it is imported where the SDK is not installed."""
+class Finder:
+    """Finds an SDK that raises as it is imported."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def find_spec(self, name: str, *arguments: object) -> None:
+        if name == "sentry_sdk":
+            raise self.error(name)
+
+
+@pytest.fixture(params=[ImportError, AttributeError, SyntaxError, OSError])
+def without_sdk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The façade as it is imported where the SDK is not installed, or broken."""
     for name in [each for each in sys.modules if each.partition(".")[0] == "sentry_sdk"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "sentry_sdk", None)
+    monkeypatch.setattr(sys, "meta_path", [Finder(request.param), *sys.meta_path])
     spec = importlib.util.spec_from_file_location("app.sentry_alone", sentry.__file__)
     assert spec is not None
     assert spec.loader is not None

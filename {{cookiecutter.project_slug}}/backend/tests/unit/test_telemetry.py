@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from sentry_sdk.envelope import Envelope, Item, PayloadRef
 from app.telemetry import EventFilter
 from app.telemetry import transport as last_line
 from app.telemetry.event_filter import Clean
-from app.telemetry.items import filter_log, filter_metric, filter_span
+from app.telemetry.items import clean_batch, filter_log, filter_metric, filter_span
 from app.telemetry.messages import keep_constants
 from app.telemetry.preview import render_preview
 from app.telemetry.transport import ScrubbingTransport, transport_for
@@ -21,6 +22,7 @@ from app.telemetry.transport import ScrubbingTransport, transport_for
 SECRET = "fake-" + "value-8fk2Lq"
 PERSON = "jane.doe@planted-example.org"
 NUMBER = 4711
+JWT = "eyJhbGciOiJub25lIn0" + ".eyJzdWIiOiJqYW5lIn0" + ".c2lnbmF0dXJl"
 MODES = ("strict", "balanced")
 
 balanced = EventFilter("balanced")
@@ -61,6 +63,67 @@ def test_the_list_of_packages_keeps_their_versions() -> None:
 def test_a_filtered_event_is_known_by_its_type() -> None:
     for rules in (balanced, strict):
         assert type(rules.filter_event({"level": "error"})) is Clean
+
+
+@pytest.mark.parametrize(("mode", "user_context"), [("nope", "id"), ("strict", "nope")])
+def test_a_filter_of_an_unknown_kind_is_not_made(mode: Any, user_context: Any) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        EventFilter(mode, user_context)
+
+
+# A card's number, as a part of the one and as the whole of the other.
+DIGITS = "4111111111111111"
+LONG_IDS = (
+    "ee6857e6249244c1a518010c1bfd1c96",
+    "9cedd27d370346918302315d5eea2110",
+    "820A39896463425484DA73F2E2020359",
+    "cb3cc094-de89-4fc7-ba13-057a21b24708",
+    DIGITS * 2,
+)
+SPAN_IDS = ("6d38120935674350", "b6a4126811833440", DIGITS)
+
+
+def with_ids(long: str, short: str) -> dict[str, Any]:
+    trace = {"trace_id": long, "span_id": short, "parent_span_id": short}
+    return {
+        "event_id": long,
+        "contexts": {"trace": {**trace, "dynamic_sampling_context": {"trace_id": long}}},
+        "spans": [{"op": "db"}, trace],
+    }
+
+
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_the_ids_of_an_event_survive(rules: EventFilter) -> None:
+    for long in LONG_IDS:
+        for short in SPAN_IDS:
+            assert rules.filter_event(with_ids(long, short)) == with_ids(long, short)
+
+
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_what_is_no_id_is_filtered_in_its_place(rules: EventFilter) -> None:
+    grouped = "4111-1111-1111-1111"
+    for long, short in ((DIGITS, grouped), (grouped, PERSON), (PERSON, f"token={SECRET}")):
+        clean = json.dumps(rules.filter_event(with_ids(long, short)))
+        assert long not in clean
+        assert short not in clean
+
+
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_the_ids_of_a_batch_survive(rules: EventFilter) -> None:
+    for short in SPAN_IDS:
+        ids = {"trace_id": DIGITS * 2, "span_id": short}
+        clean: Any = clean_batch("log", {"items": [{**ids, "body": "x"}]}, rules)
+        assert clean["items"] == [{**ids, "body": "x", "attributes": {}}]
+
+
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_the_name_of_a_tenant_survives(rules: EventFilter) -> None:
+    for name in ("key-customers-2024", "sk-logistics-2024", "dapi-systems1", "acme"):
+        for tags in ({"tenant_id": name}, [["tenant_id", name]], [("tenant_id", name)]):
+            clean: Any = rules.filter_event({"tags": tags})
+            assert dict(clean["tags"]) == {"tenant_id": name}
+    for name in (PERSON, JWT, "sk-" + "logistics_2024/x"):
+        assert name not in json.dumps(rules.filter_event({"tags": {"tenant_id": name}}))
 
 
 # Strict mode
@@ -442,6 +505,28 @@ def test_a_transport_that_can_not_queue_does_not_raise(
     monkeypatch.setattr(line._worker, "submit", fail)
     line.capture_envelope(Envelope(items=[item("event", {})]))
     assert line.dropped == {"event": 1}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "lines"),
+    [
+        (["network", "network", "status_500"], 1),
+        (["status_403"], 1),
+        (["status_413", "status_429", "self_rate_limits", "full_queue"], 0),
+    ],
+)
+def test_what_does_not_arrive_is_told_of_once(
+    reasons: list[str],
+    lines: int,
+    line: ScrubbingTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(last_line, "_said", threading.Event())
+    for reason in reasons:
+        line.on_dropped_event(reason)
+    assert len(caplog.records) == lines
+    assert all(reasons[0] in record.getMessage() for record in caplog.records)
 
 
 # The preview

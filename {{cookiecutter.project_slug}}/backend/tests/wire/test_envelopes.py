@@ -246,16 +246,19 @@ def test_a_listener_that_does_not_answer_stops_no_request(
     with listen() as listener:
         pass
     # Nobody listens any more.
-    variables = environment | reporting(listener)
+    variables = environment | reporting(listener) | {"LOG_LEVEL": "DEBUG"}
     with serve(variables, "tests.wire.faulty_app:app") as server:
         service = Service(server, listener, token)
         started = time.monotonic()
         assert service.call("/faulty/charges/1", "request-4723").status_code == 500
         assert httpx.get(f"{server.url}/health/live").status_code == 200
         assert time.monotonic() - started < 5
-        assert "publickey" not in server.log
+        for number in range(4):
+            service.call(f"/faulty/charges/{number}", f"request-473{number}")
         server.stop()
-        assert "publickey" not in server.log
+        assert server.log.count("Reports do not arrive") == 1
+        for part in ("publickey", "urllib3", f":{listener.port}", "/api/42"):
+            assert part not in server.log
 
 
 def test_a_malformed_dsn_stops_no_service_and_is_not_logged(environment: dict[str, str]) -> None:
