@@ -163,7 +163,7 @@ def test_no_value_leaves_in_strict(place: str) -> None:
 
 
 def test_an_absolute_path_becomes_its_last_component() -> None:
-    frame = {"abs_path": "/work/jane/app/x.py", "filename": "app/x.py", "function": "f"}
+    frame = {"abs_path": "/srv/jane/app/x.py", "filename": "app/x.py", "function": "f"}
     event = event_with("exception.values.0.stacktrace", {"frames": [frame]})
     for mode in MODES:
         start(SENTRY_PRIVACY_MODE=mode)

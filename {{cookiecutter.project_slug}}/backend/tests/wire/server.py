@@ -62,6 +62,18 @@ def serve(environment: dict[str, str], app: str = "app.main:app") -> Iterator[Se
             process.wait()
 
 
+def command_line(environment: dict[str, str], *arguments: str) -> str:
+    """Run the service's command line and return what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=BACKEND,
+        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
 def _command(app: str, port: int) -> Sequence[str]:
     if app == "app.main:app":
         return [sys.executable, "-m", "app", "run"]

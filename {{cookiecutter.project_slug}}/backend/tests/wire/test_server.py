@@ -1,36 +1,20 @@
 """The service as a process: what only a real server shows."""
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.wire.server import BACKEND, Server, serve
+from tests.wire.server import Server, command_line, serve
 
 Environment = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """A developer's machine: the embedded database, migrated, with one tenant."""
-    directory = tmp_path_factory.mktemp("service")
-    variables = {
-        "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/app.db",
-        "AUTH_LOCAL_KEY_FILE": f"{directory}/issuer.json",
-    }
-    run(variables, "db", "upgrade")
-    run(variables, "tenant", "create", "acme")
-    return variables
-
-
-@pytest.fixture(scope="module")
 def headers(environment: Environment) -> dict[str, str]:
     """What Alice of the tenant acme sends."""
-    token = run(environment, "token", "--tenant", "acme", "--user", "alice")
+    token = command_line(environment, "token", "--tenant", "acme", "--user", "alice")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -39,18 +23,6 @@ def server(environment: Environment) -> Iterator[Server]:
     """A server for the tests that leave it running."""
     with serve(environment) as running:
         yield running
-
-
-def run(environment: Environment, *arguments: str) -> str:
-    """Run the service's command line and return what it prints."""
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        cwd=BACKEND,
-        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.strip()
 
 
 def test_a_caller_with_a_token_stores_and_reads(server: Server, headers: dict[str, str]) -> None:
