@@ -1,7 +1,6 @@
 """What arrives at Sentry from a real process, and what does not."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
