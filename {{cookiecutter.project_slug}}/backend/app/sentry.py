@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from types import CodeType
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from app.core.request_id import current_request_id
 from app.privacy import scrub_string
@@ -27,7 +27,7 @@ try:
 except Exception:  # an SDK that is broken, or removed by half, is as good as none
     sentry_sdk = None  # type: ignore[assignment]  # so that its absence can be asked for
 
-SENTRY_AVAILABLE: Final = sentry_sdk is not None
+SENTRY_AVAILABLE: bool = sentry_sdk is not None
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def init_sentry(settings: object) -> bool:
         shutdown_sentry(timeout=0)
         if not getattr(settings, "SENTRY_DSN", ""):
             return False
-        if sentry_sdk is None:
+        if not SENTRY_AVAILABLE:
             log.warning("Sentry is off: the SDK is not installed, or can not be imported")
             return False
         _start(settings)

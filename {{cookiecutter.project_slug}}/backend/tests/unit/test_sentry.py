@@ -813,3 +813,13 @@ def test_without_the_sdk_the_hooks_still_scrub(without_sdk: Any) -> None:
 def test_the_sdk_is_available_here() -> None:
     assert sentry.SENTRY_AVAILABLE is True
     assert vars(sentry)["sentry_sdk"] is sentry_sdk
+
+
+@pytest.mark.parametrize(("name", "value"), [("SENTRY_AVAILABLE", False), ("sentry_sdk", None)])
+def test_an_sdk_that_goes_missing_keeps_it_off(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sentry, name, value)
+    assert sentry.init_sentry(settings()) is False
+    assert len(caplog.records) == 1
+    assert sentry.capture_message("hello") is None
