@@ -104,12 +104,12 @@ class Settings(BaseSettings):
     AUTH_TENANT_CLAIM: str = Field(default="tenant_id", min_length=1)
     """Claim that names the caller's tenant."""
     AUTH_MEMBERSHIPS_CLAIM: str = Field(default="tenants", min_length=1)
-    """Claim that lists the tenants that the caller may choose from."""
+    """Claim that will list the tenants that a caller may choose from; nothing reads it yet."""
     AUTH_LOCAL_KEY_FILE: str = ".data/issuer.json"
     """Private key of the local issuer, made on first use. Development only."""
 
     REDIS_URL: str = Field(default="", repr=False, json_schema_extra=_group("Limits"))
-    """Where processes share their limits; empty to keep them in memory."""
+    """Where processes will share their limits; nothing reads it yet."""
     # {% if cookiecutter.include_sentry == "yes" %}
 
     SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))
