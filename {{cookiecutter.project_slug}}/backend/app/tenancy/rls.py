@@ -50,8 +50,8 @@ def _postgresql(connection: Connection, settings: Settings, tables: Sequence[str
     application = quote(role_name(settings, Role.APPLICATION))
     system = quote(role_name(settings, Role.SYSTEM))
     statements = [f"GRANT USAGE ON SCHEMA public TO {application}, {system}"]
-    for table in map(quote, tables):
-        rights = RIGHTS.get(table.strip('"'), ROWS)
+    for name in tables:
+        table, rights = quote(name), RIGHTS.get(name, ROWS)
         own = f"tenant_id = {CURRENT_TENANT}"
         statements += [
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",

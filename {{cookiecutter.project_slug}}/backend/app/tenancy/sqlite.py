@@ -122,12 +122,12 @@ def protection(table: str, *, writable: bool) -> Sequence[str]:
     """
     statements = []
     for verb, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
-        trigger = f"{table}_tenant_{verb.lower()}"
+        trigger = f'"{table}_tenant_{verb.lower()}"'
         allowed = " AND ".join(f"{FUNCTION}({row}.tenant_id)" for row in rows)
         allowed = allowed if writable else f"{FUNCTION}(NULL)"
         statements += [
             f"DROP TRIGGER IF EXISTS {trigger}",
-            f"CREATE TRIGGER {trigger} BEFORE {verb} ON {table} WHEN NOT ({allowed}) "
+            f'CREATE TRIGGER {trigger} BEFORE {verb} ON "{table}" WHEN NOT ({allowed}) '
             "BEGIN SELECT RAISE(ABORT, 'this session may not write this row'); END",
         ]
     return statements

@@ -11,7 +11,10 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from app.core.config import Settings
+from app.db import engines
 from app.db.base import Base
+from app.projects.models import Project
+from app.tenancy import lifecycle, tenant_session
 from app.tenancy.session import as_owner
 from tests.conftest import BACKEND, migrate
 from tests.postgresql import Cluster
@@ -153,3 +156,26 @@ def test_a_new_table_is_protected_without_a_word_about_tenants() -> None:
         return bool(connection.scalar(text(query)))
 
     assert look(is_protected)
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_a_migration_of_rows_lifts_the_protection_for_itself_alone(settings: Settings) -> None:
+    async def fill() -> None:
+        await lifecycle.create("acme")
+        async with tenant_session("acme") as session:
+            session.add(Project(name="Rocket"))
+        await engines.dispose()
+
+    asyncio.run(fill())
+    rename = text("UPDATE projects SET name = name || '!'")
+
+    def rows_renamed(connection: Connection) -> int:
+        return connection.execute(rename).rowcount
+
+    def rows_renamed_unforced(connection: Connection) -> int:
+        connection.execute(text("ALTER TABLE projects NO FORCE ROW LEVEL SECURITY"))
+        return rows_renamed(connection)
+
+    assert look(rows_renamed) == 0
+    assert look(rows_renamed_unforced) == 1
+    assert look(rows_renamed) == 0
