@@ -76,8 +76,8 @@ async def resume(name: str) -> Tenant:
 
 async def export(name: str) -> AsyncIterator[str]:
     """Yield everything that a tenant has, a JSON object a line: `{"table": …, "row": …}`."""
-    async with system_session(f"export tenant {name}") as session:
-        if await session.get(Tenant, checked_name(name)) is None:
+    async with system_session(f"export tenant {checked_name(name)}") as session:
+        if await session.get(Tenant, name) is None:
             raise UnknownTenantError(name)
         for table in tenant_tables():
             rows = await session.stream(select(table).where(table.c.tenant_id == name))
@@ -122,8 +122,8 @@ async def _erase_rows(name: str, table: Table) -> int:
 
 async def _move(name: str, status: TenantStatus) -> Tenant:
     """Give a tenant a status that its present one allows; the same one is allowed always."""
-    async with system_session(f"tenant {name}: {status}") as session:
-        tenant = await session.get(Tenant, checked_name(name), with_for_update=True)
+    async with system_session(f"tenant {checked_name(name)}: {status}") as session:
+        tenant = await session.get(Tenant, name, with_for_update=True)
         if tenant is None:
             raise UnknownTenantError(name)
         if tenant.status != status:
