@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
+from app.privacy.explain import Redaction, explain
 from app.privacy.names import is_sensitive
 from app.privacy.patterns import is_absolute, last_component
 from app.privacy.text import scrub_text
@@ -10,6 +11,8 @@ from app.privacy.walk import scrub, scrub_string
 
 __all__ = [
     "PIIFilter",
+    "Redaction",
+    "explain",
     "get_pii_filter",
     "is_absolute",
     "is_sensitive",
@@ -30,7 +33,7 @@ class PIIFilter:
     def filter_dict(self, data: Mapping[str, object]) -> dict[str, object]:
         """Return a scrubbed copy of a mapping, at any depth, by its names and by its values."""
         scrubbed = scrub(data)
-        return scrubbed if isinstance(scrubbed, dict) else {}
+        return dict(scrubbed) if isinstance(scrubbed, Mapping) else {}
 
     def filter_exception(self, exception: BaseException) -> dict[str, str]:
         """Describe an exception: its `type`, the `module` of that, and its scrubbed `value`.

@@ -7,13 +7,26 @@ words at its ends (`token_count`, `max_tokens`) speak for a name, and win.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from enum import Enum
 from itertools import pairwise
 from typing import Final
 
-Verdict = Enum("Verdict", ["CLEAN", "CONTAINER", "PATH", "PHONE", "SENSITIVE", "VERSION"])
-"""What a name says of its value: nothing, private if it holds other values, a file's path, a phone
-number, private whatever it is, a version even where it looks like an address."""
+Verdict = Enum(
+    "Verdict", ["CLEAN", "CONTAINER", "NAMING", "PATH", "PHONE_NUMBER", "SENSITIVE", "VERSION"]
+)
+"""What a name says of its value: nothing, private if it holds other values, it names another
+value, a file's path, a phone number, private whatever it is, a version even where it looks like
+an address."""
+
+# Under names of their own, because to look up a member takes as long as to judge a known name.
+CLEAN: Final = Verdict.CLEAN
+CONTAINER: Final = Verdict.CONTAINER
+NAMING: Final = Verdict.NAMING
+PATH: Final = Verdict.PATH
+PHONE_NUMBER: Final = Verdict.PHONE_NUMBER
+SENSITIVE: Final = Verdict.SENSITIVE
+VERSION: Final = Verdict.VERSION
 
 
 def _table(text: str) -> list[str]:
@@ -23,11 +36,13 @@ def _table(text: str) -> list[str]:
 SENSITIVE_WORDS: Final = frozenset(
     _table(
         """
-        apikey authorization baggage cookies creds credential credentials csrf cvc cvv dob iban jwt jwts
-        otp passcode passcodes passphrase passport passwd password passwords passwort pw pwd secret
-        secrets ssn token tokens totp xsrf adgangskode clave contrasena contraseña geheimnis hasło
-        heslo jelszó jeton kennwort lösenord mdp parola salasana senha şifre wachtwoord пароль 密码
-        密碼 口令 パスワード 비밀번호
+        aadhaar apikey authorization baggage birthdate birthday bsn cnpj cookies cpf creds credential
+        credentials csrf cvc cvv dni dob ethnicity geburtsdatum iban itin jwt jwts maiden mnemonic nif
+        nino otp passcode passcodes passphrase passport passwd password passwords passwort personnummer
+        pesel postcode pw pwd religion secret secrets ssn surname token tokens totp xsrf
+        adgangskode clave codeword contrasena contraseña geheim geheimnis hasło heslo jelszó jeton
+        kennwort lozinka lösenord mdp parola parool salasana senha şifre wachtwoord κωδικός пароль
+        סיסמה รหัสผ่าน 密码 密碼 口令 パスワード 비밀번호
         """
     )
 )
@@ -39,6 +54,7 @@ SENSITIVE_HEADS: Final = frozenset(
         "bearer",
         "cookie",
         "csc",
+        "dsn",
         "hmac",
         "pan",
         "pass",
@@ -62,14 +78,21 @@ SENSITIVE_PAIRS: Final = frozenset(
     for pair in _table(
         """
     access_key account_key account_number aes_key api_key auth_key auth_code authorization_code
-    bank_account billing_address birth_date card_no card_num card_number client_key connection_string
-    consumer_key credit_card date_birth debit_card decryption_key deploy_key driver_license
-    drivers_license encryption_key first_name full_name gpg_key hmac_key home_address jwt_key
-    last_name license_key mailing_address maiden_name master_key medical_record mot_passe
-    national_id one_time pass_word pass_phrase pgp_key postal_address private_key recovery_code
-    routing_number rsa_key secret_key service_key session_key shared_key shipping_address
-    signing_key social_security sort_code ssh_key storage_key street_address subscription_key
-    tax_id user_pass verification_code webhook_key
+    aws_key azure_key backup_code backup_codes bank_account billing_address birth_date card_no
+    card_num card_number cc_number client_assertion client_key cloud_key cloudant_key code_verifier
+    codice_fiscale connection_string consumer_key credit_card date_birth datadog_key debit_card
+    decryption_key deploy_key driver_licence driver_license drivers_licence drivers_license
+    driving_licence driving_license encryption_key factor_code family_name first_name full_name
+    github_key github_pat gitlab_pat given_name google_key gpg_key health_card hmac_key home_address
+    iam_key ibm_key identity_number insurance_number jwt_key last_name licence_plate license_key
+    license_plate mailgun_key mailing_address maiden_name maps_key master_key medical_record
+    medicare_number mfa_code middle_name mot_passe national_id national_number nhs_number one_time
+    openai_key pass_phrase pass_word personal_number pgp_key place_birth post_code postal_address
+    postal_code private_key recovery_code recovery_codes recovery_phrase routing_number rsa_key
+    saml_response secret_key security_answer security_code seed_phrase sendgrid_key service_key
+    session_key shared_key shipping_address signing_key sl_key social_security softlayer_key sort_code
+    ssh_key steuer_id storage_key street_address street_name stripe_key subscription_key tax_id
+    tax_number telegram_key twilio_key user_pass vat_number verification_code webhook_key zip_code
     """
     )
 )
@@ -102,11 +125,11 @@ SAFE_FIRST: Final = frozenset(
 SAFE_LAST: Final = frozenset(
     _table(
         """
-    algorithm allowed at attempts brand class count counts duration enabled endpoint ended error
-    errors exceeded expired expires expiry format issuer kind length len level lifetime
-    limit limits method mode module path policies policy provider reason required rotation scheme
-    scope scopes size source started status strength supported timeout total ttl type types uri
-    url usage version
+    algorithm allowed at attempts brand class consent count counts duration enabled endpoint ended
+    error errors exceeded expired expires expiry format issuer kind length len level lifetime limit
+    limits method minute mode module path policies policy provider rate ratio reason required rotation
+    scheme scope scopes second seconds size source started status strategy strength supported timeout
+    total ttl type types uri url usage valid verified version
     """
     )
 )
@@ -130,7 +153,12 @@ VERSIONS: Final = frozenset({"release", "version"})
 HARMLESS_SIGNATURES: Final = frozenset({"call", "function", "method", "type"})
 """Words before `signature` that make it one of code."""
 
+NAMING_KEYS: Final = frozenset({"field", "header", "key", "loc", "name", "param", "parameter"})
+"""Keys of a mapping that tell the name of the value that stands beside them in it."""
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
+_REPLACED = re.compile(r"\[(?:CARD|EMAIL|Filtered|IBAN|IP|KEY|PHONE|SSN|TOKEN)\]")
+"""What stands in a name for something private says nothing of the value."""
 _GLUED = re.compile("|".join(GLUED))
 _LONGEST_NAME = 128
 _MOST_VERDICTS = 4096
@@ -156,18 +184,67 @@ def _is_safe(parts: list[str]) -> bool:
     )
 
 
+_END = "\0"
+
+
+def alternatives(literals: Iterable[str], words: Iterable[str] = ()) -> str:
+    """Return a pattern for any of some literals, and for any of some words where a word ends.
+
+    They are grouped by how they begin, so that a search fails early at most places.
+    """
+    by_first: dict[str, list[str]] = {}
+    for literal in sorted({*literals, *(word + _END for word in words)}):
+        by_first.setdefault(literal[:1], []).append(literal[1:])
+    optional = "?" if by_first.pop("", None) else ""
+    branches = [
+        r"(?![^\W\d_])" if first == _END else re.escape(first) + alternatives(rest)
+        for first, rest in by_first.items()
+    ]
+    if len(branches) > 1 or (branches and optional):
+        return f"(?:{'|'.join(branches)}){optional}"
+    return "".join(branches)
+
+
+_COMMON: Final = frozenset({"address", "client", "code", "date", "id", "key", "name", "no", "user"})
+"""Words of sensitive pairs that many other names have as well."""
+
+
+def _commonness(word: str) -> tuple[bool, int]:
+    return word in _COMMON, -len(word)
+
+
+STEMS: Final = {*SENSITIVE_WORDS, *SENSITIVE_HEADS, *GLUED, *GLUED_ENDS, *CONTAINERS, "birth"} | {
+    min(pair, key=_commonness) for pair in SENSITIVE_PAIRS
+}
+"""What some of which is in each name, in lower case, that is sensitive or a container."""
+
+_TELLING = re.compile(alternatives({*STEMS, *VERSIONS, *PHONES, "file", "path"}))
+
+
 def _judge(name: str) -> Verdict:
+    if name in NAMING_KEYS:
+        return NAMING
+    if name.isascii() and not _TELLING.search(name.lower()):
+        return CLEAN
     # A name too long to be one is judged by its end, which is next to the value.
-    parts = words(name[-_LONGEST_NAME:])
+    parts = words(_REPLACED.sub(" ", name)[-_LONGEST_NAME:])
+    if "".join(parts) in PATHS:
+        return PATH
+    if not parts or parts[-1] in VERSIONS:
+        return VERSION if parts else CLEAN
+    if _is_safe(parts):
+        return CLEAN
+    if _is_sensitive(parts):
+        return SENSITIVE
+    if CONTAINERS.isdisjoint(parts):
+        return CLEAN if PHONES.isdisjoint(parts) else PHONE_NUMBER
+    return CONTAINER
+
+
+def _is_sensitive(parts: list[str]) -> bool:
     glued = "".join(parts)
-    if glued in PATHS:
-        return Verdict.PATH
-    if parts and parts[-1] in VERSIONS:
-        return Verdict.VERSION
-    if not parts or _is_safe(parts):
-        return Verdict.CLEAN
     heads = parts[-1:] if parts[-1] not in EMPTY_WORDS else parts[-2:]
-    if (
+    return (
         not SENSITIVE_WORDS.isdisjoint(parts)
         or not SENSITIVE_HEADS.isdisjoint(heads)
         or any(pair in SENSITIVE_PAIRS for pair in pairwise(parts))
@@ -175,11 +252,7 @@ def _judge(name: str) -> Verdict:
         or parts[-1].endswith(GLUED_ENDS)
         or glued in SENSITIVE_WORDS
         or {"date", "birth"} <= set(parts)
-    ):
-        return Verdict.SENSITIVE
-    if not CONTAINERS.isdisjoint(parts):
-        return Verdict.CONTAINER
-    return Verdict.CLEAN if PHONES.isdisjoint(parts) else Verdict.PHONE
+    )
 
 
 class _Verdicts(dict[str, Verdict]):
@@ -205,4 +278,4 @@ def judge(name: str) -> Verdict:
 
 def is_sensitive(name: str) -> bool:
     """Whether a value under this name is private whatever it looks like."""
-    return verdicts[name] is Verdict.SENSITIVE
+    return verdicts[name] is SENSITIVE

@@ -3,13 +3,14 @@
 import re
 from typing import Final
 
-from app.privacy.names import Verdict, judge
+from app.privacy.names import CONTAINER, SENSITIVE, STEMS, alternatives, judge
 from app.privacy.patterns import FILTERED, REPLACEMENTS
 
 _KEY = re.compile(
     r"(?<![\w.\-])(?P<name>[\w.\-]++)(?:\])?(?P<close>\\{0,7}[\"'])?\s{0,4}"
     r"(?P<sep>=>|:=|=(?!=)|:(?!:|//))[ \t]{0,4}\n?[ \t]{0,8}"
 )
+_STEMS = re.compile(alternatives(STEMS))
 _SCHEME = re.compile(r"(?i:bearer|basic|digest|negotiate|token|apikey|oauth|hawk|ntlm)\s{1,4}")
 _ESCAPED_QUOTE = re.compile(r"(?P<quote>\\{1,7}[\"']).*?(?:(?P=quote)|\Z)", re.DOTALL)
 _QUOTED = re.compile(
@@ -81,19 +82,24 @@ _ELEMENT = re.compile(r"<(?P<name>[\w:.-]{1,128}+)(?P<rest>[^<>]{0,256}+>)[^<]++
 
 
 def _element(match: re.Match[str]) -> str:
-    if judge(match["name"]) is not Verdict.SENSITIVE:
+    if judge(match["name"]) is not SENSITIVE:
         return match[0]
     return f"<{match['name']}{match['rest']}{FILTERED}"
 
 
-def scrub_elements(text: str) -> str:
+def scrub_elements(text: str, fired: list[str]) -> str:
     """Replace what the elements of XML with sensitive names hold."""
-    return _ELEMENT.sub(_element, text) if "</" in text else text
+    if "</" not in text:
+        return text
+    scrubbed = _ELEMENT.sub(_element, text)
+    if scrubbed != text:
+        fired.append("name")
+    return scrubbed
 
 
-def scrub_named(text: str) -> str:
+def scrub_named(text: str, fired: list[str]) -> str:
     """Replace the values of sensitive names: `name=value`, `name: value`, `"name": "value"`."""
-    if "=" not in text and ":" not in text:
+    if ("=" not in text and ":" not in text) or not _STEMS.search(text.lower()):
         return text
     pieces = []
     done = position = 0
@@ -103,9 +109,9 @@ def scrub_named(text: str) -> str:
         if f"[{name}]" in REPLACEMENTS and text[match.start() - 1 : match.start()] == "[":
             continue
         verdict = judge(name)
-        if verdict not in (Verdict.SENSITIVE, Verdict.CONTAINER):
+        if verdict not in (SENSITIVE, CONTAINER):
             continue
-        if verdict is Verdict.CONTAINER and text[position : position + 1] not in tuple(_OPEN):
+        if verdict is CONTAINER and text[position : position + 1] not in tuple(_OPEN):
             continue
         end = _end_of_value(text, position, name)
         value = text[position:end]
@@ -114,4 +120,7 @@ def scrub_named(text: str) -> str:
         quote = value[: len(value) - len(value.lstrip("\\\"'"))] if value[0] in "\\\"'" else ""
         pieces += [text[done:position], quote, FILTERED, quote]
         done = position = end
-    return "".join(pieces) + text[done:] if pieces else text
+    if not pieces:
+        return text
+    fired.append("name")
+    return "".join(pieces) + text[done:]

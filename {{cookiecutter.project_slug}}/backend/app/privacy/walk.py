@@ -1,7 +1,8 @@
 """Walk: any nesting of plain data, scrubbed by the names on the way and the shapes at its leaves.
 
 The input is never changed. Depth is bounded, a cycle is cut, and what is shared is scrubbed once,
-so that no structure takes more than linear time.
+so that no structure takes more than linear time. Texts are gathered on the way and looked at
+together at its end, because that costs a fraction of looking at each.
 """
 
 import json
@@ -11,168 +12,382 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 from app.privacy.checks import is_card
-from app.privacy.names import Verdict, is_sensitive, judge, verdicts
+from app.privacy.names import (
+    CLEAN,
+    CONTAINER,
+    NAMING,
+    PATH,
+    PHONE_NUMBER,
+    SENSITIVE,
+    VERSION,
+    Verdict,
+    is_sensitive,
+    judge,
+)
 from app.privacy.patterns import CARD, FILTERED, PHONE, is_absolute, last_component
-from app.privacy.text import LONGEST, known_clean, scrub_text
+from app.privacy.text import LONGEST, known_clean, scrub_text, suspects
 
 DEEPEST: Final = 100
 """Levels of nesting that are kept; what lies deeper is replaced as a whole."""
 
 _VERSION = re.compile(r"v?\d{1,4}(?:\.\d{1,5}){1,3}")
+_IDENTIFIER = re.compile(r"[A-Za-z_]{1,40}+(?:[.-][A-Za-z_]{1,40}+){0,3}\d{0,3}")
+"""A key that can not be private itself."""
+
+_MOST_KEYS = 4096
+_LONGEST_KEY = 256
+_MOST_KEPT = 4096
+_LONGEST_KEPT = 1024
 _LEAST_CARD = 10**12
+_MOST_CARD = 10**19
 _LEAST_PHONE_DIGITS = 7
 _PAIR = 2
-_HARMLESS = (bool, float, date, time, timedelta, UUID, Enum)
+_PLAIN: Final = frozenset({bool, float, type(None)})
+_HARMLESS = float | date | time | timedelta | UUID | Enum
 _NAME_KEYS: Final = ("name", "key", "field", "header", "param", "parameter")
 _VALUE_KEYS: Final = frozenset({"value", "values", "val", "content"})
 
+# The walk dispatches on exact types, which narrow nothing for a type checker: hence `Any`.
+Holder = dict[Any, Any] | list[Any]
+
 
 def scrub(value: object, name: str = "") -> object:
-    """Return a scrubbed copy of plain data, seen under a name.
+    """Return plain data, seen under a name, without what is private in it.
 
-    Mappings, lists, tuples and sets keep their kind as far as JSON can tell, bytes become text,
-    and an object that is no plain data becomes the scrubbed text of its `repr`.
+    What holds nothing private is returned itself, at any depth; the rest is a copy. Mappings,
+    lists and tuples keep their kind as far as JSON can tell, bytes become text, and an object that
+    is no plain data becomes the scrubbed text of its `repr`.
     """
-    return _Walk().value(value, name, 0)
+    walk = _Walk()
+    scrubbed = walk.value(value, judge(name) if name else CLEAN, 0)
+    walk.settle()
+    return scrubbed
+
+
+class _Scrubbed(dict[int, str]):
+    """What became of texts, by their hashes: a text that is private is not kept for later.
+
+    Its hash is keyed by a random number of the process. Where two texts share one, the second
+    becomes what the first did, which holds nothing private of either.
+    """
+
+    def keep(self, text: str, scrubbed: str) -> str:
+        """Remember a scrubbed text, and return it."""
+        if len(scrubbed) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[hash(text)] = scrubbed
+        return scrubbed
+
+
+_scrubbed: Final = _Scrubbed()
 
 
 def scrub_string(text: str) -> str:
     """Return a scrubbed text; one that holds JSON is scrubbed by the names in it as well."""
-    if text[:1] in ("{", "[") and text[-1:] in ("}", "]") and len(text) <= LONGEST:
-        try:
-            decoded = json.loads(text)
-        except (ValueError, RecursionError):
-            return scrub_text(text)
-        scrubbed = scrub(decoded)
-        # What holds nothing private keeps its own spacing.
-        if scrubbed != decoded:
-            return json.dumps(scrubbed, ensure_ascii=False)
-        return scrub_text(text)
-    return scrub_text(text)
+    if text in known_clean:
+        return text
+    known = _scrubbed.get(hash(text))
+    if known is not None:
+        return known
+    scrubbed = _scrub_json(text) or scrub_text(text)
+    return text if scrubbed == text else _scrubbed.keep(text, scrubbed)
+
+
+def _scrub_json(text: str) -> str | None:
+    """Return JSON scrubbed by its names; None for what is none, or holds nothing private."""
+    if text[:1] not in ("{", "[") or text[-1:] not in ("}", "]") or len(text) > LONGEST:
+        return None
+    try:
+        decoded = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    scrubbed = scrub(decoded)
+    # What holds nothing private keeps its own spacing.
+    return None if scrubbed == decoded else json.dumps(scrubbed, ensure_ascii=False)
+
+
+class _Components(dict[str, str]):
+    """What is shown of paths: mostly of code, and so the same ones again and again."""
+
+    def __missing__(self, path: str) -> str:
+        shown = last_component(path) if is_absolute(path) else path
+        if len(path) <= _LONGEST_KEY:
+            if len(self) >= _MOST_KEYS:
+                self.clear()
+            self[path] = shown
+        return shown
+
+
+_components: Final = _Components()
+_UNKNOWN: Final = object()
+"""Stands for a text that is to be looked at in the end."""
+
+_harmless_names: Final[set[str]] = set()
+"""Keys that are not private themselves and tell nothing of their values."""
+
+
+_telling_names: Final[dict[str, Verdict]] = {}
+"""Keys that are not private themselves and tell something of their values."""
+
+
+def _verdict(key: object) -> Verdict | None:
+    """Say what a key tells of its value; None for a key that is private itself."""
+    if key in _telling_names:
+        return _telling_names[key]
+    name = key if isinstance(key, str) else _text(key)
+    if not _IDENTIFIER.fullmatch(name) and scrub_text(name) != name:
+        return None
+    verdict = judge(name)
+    if type(key) is str and len(key) <= _LONGEST_KEY:
+        if len(_harmless_names) + len(_telling_names) >= _MOST_KEYS:
+            _harmless_names.clear()
+            _telling_names.clear()
+        if verdict is CLEAN:
+            _harmless_names.add(key)
+        else:
+            _telling_names[key] = verdict
+    return verdict
+
+
+_STRICTEST: Final = (SENSITIVE, CONTAINER, PHONE_NUMBER, PATH, NAMING, VERSION, CLEAN)
+
+
+def _of_private(key: object) -> Verdict:
+    """Say what a key that is private itself tells, as it is or as it leaves."""
+    name = _text(key)
+    return min(judge(name), judge(scrub_text(name)), key=_STRICTEST.index)
 
 
 class _Walk:
-    """One pass over one structure; remembers by identity what it has seen."""
+    """One pass over one structure."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, object] = {}
+        self._seen: Final[dict[int, object]] = {}
+        """What was made of each container, by its identity."""
+        self._listed: Final[list[object]] = []
+        """What was made on the way, kept so that its identity is not given to another."""
+        self._waiting: Final[list[tuple[Holder, Any, str]]] = []
+        """Texts to look at in the end: what holds each one now, under which key, and itself."""
 
-    def value(self, value: object, name: str, depth: int) -> object:
-        named = self._by_name(value, name) if name else None
-        if named is not None:
-            return named
-        # What JSON is made of comes first, by its exact type: an event has thousands of them.
-        kind = type(value)
-        if kind is dict or kind is list:
-            return self._nested(value, depth)
+    def settle(self) -> None:
+        """Scrub the texts that were met."""
+        unknown = [text for _, _, text in self._waiting if hash(text) not in _scrubbed]
+        private = suspects(unknown) if unknown else set()
+        for holder, key, text in self._waiting:
+            # Another name in the same mapping may have hidden it by now.
+            if (text in private or hash(text) in _scrubbed) and holder[key] is text:
+                holder[key] = scrub_string(text)
+        self._waiting.clear()
+
+    def value(self, value: object, verdict: Verdict, depth: int) -> object:
+        """Return what stands for any value, by what its name tells of it."""
+        if verdict is not CLEAN:
+            named = _by_name(value, verdict)
+            if named is not None:
+                return named
         if isinstance(value, str):
-            return value if value in known_clean else scrub_string(str(value))
-        if value is None or isinstance(value, _HARMLESS):
-            return value
-        if isinstance(value, int | Decimal):
-            return CARD if value >= _LEAST_CARD and is_card(str(value)) else value
-        nested = isinstance(value, Mapping | list | tuple | Set)
-        return self._nested(value, depth) if nested else self._other(value)
+            return scrub_string(str(value))
+        if value is None or isinstance(value, _HARMLESS | int | Decimal):
+            return CARD if _is_card(value) else value
+        if isinstance(value, dict | Mapping):
+            return self._mapping(value, depth)
+        if isinstance(value, list):
+            return self._sequence(value, depth)
+        return self._fixed(value, depth) if isinstance(value, tuple | Set) else _other(value)
 
-    def _by_name(self, value: object, name: str) -> str | None:
-        """Return what stands in for a value because of its name."""
-        verdict = judge(name)
-        if verdict is Verdict.CLEAN or value is None or isinstance(value, bool):
-            # That there is none, or whether there is one, tells nothing.
-            return None
-        if verdict is Verdict.SENSITIVE:
-            return FILTERED
-        if verdict is Verdict.CONTAINER:
-            return FILTERED if isinstance(value, Mapping | list | tuple | Set) else None
-        if verdict is Verdict.VERSION:
-            return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
-        if verdict is Verdict.PATH:
-            absolute = isinstance(value, str) and is_absolute(value)
-            return scrub_string(last_component(str(value))) if absolute else None
-        digits = sum(map(str.isdigit, str(value))) if isinstance(value, str | int) else 0
-        return PHONE if digits >= _LEAST_PHONE_DIGITS else None
-
-    def _nested(self, value: object, depth: int) -> object:
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> object:  # noqa: C901, PLR0912 - calls would cost as much again
+        seen = self._seen
+        identity = id(mapping)
+        if identity in seen:
+            return seen[identity]
         if depth >= DEEPEST:
             return FILTERED
-        if id(value) in self._seen:
-            return self._seen[id(value)]
         # Met again on the way down, a structure holds itself.
-        self._seen[id(value)] = FILTERED
-        if type(value) is dict or isinstance(value, Mapping):
-            scrubbed: object = self._mapping(value, depth + 1)
-        else:
-            items = self._sequence(list(value), depth + 1)  # type: ignore[call-overload] # a list of some kind
-            scrubbed = tuple(items) if isinstance(value, tuple) else items
-        self._seen[id(value)] = scrubbed
-        return scrubbed
-
-    def _mapping(self, mapping: Mapping[object, object], depth: int) -> dict[object, object]:
-        scrubbed: dict[object, object] = {}
-        hidden = _hidden_keys(mapping)
+        seen[identity] = FILTERED
+        clean: Any = mapping
+        telling = False
         for key, value in mapping.items():
-            name = key if type(key) is str else _text(key)
-            if (
-                # The way that most of a usual event takes, made short.
-                type(value) is str
-                and value in known_clean
-                and name in known_clean
-                and verdicts[name] is Verdict.CLEAN
-                and not hidden
-                and name not in scrubbed
-            ):
-                scrubbed[key] = value
+            # What a usual event is made of comes first, by exact type: it has thousands of them.
+            kind = type(value)
+            if key not in _harmless_names:
+                verdict = _verdict(key)
+                telling = telling or verdict is NAMING or verdict is None
+                if kind is str and (verdict is PATH or verdict is NAMING or verdict is CLEAN):
+                    shown = _components[value] if verdict is PATH else value
+                    if shown is value and value in known_clean:
+                        continue
+                    if clean is mapping:
+                        clean = dict(mapping)
+                    clean[key] = shown
+                    self._waiting.append((clean, key, shown))
+                    continue
+                scrubbed: object = self.value(value, verdict or _of_private(key), depth + 1)
+            elif kind is str:
+                if value in known_clean:
+                    continue
+                scrubbed = _UNKNOWN
+            elif kind is int:
+                if value < _LEAST_CARD:
+                    continue
+                scrubbed = self.value(value, CLEAN, depth)
+            elif kind is dict:
+                scrubbed = self._mapping(value, depth + 1)
+            elif kind is list:
+                scrubbed = self._sequence(value, depth + 1)
+            elif kind in _PLAIN:
                 continue
-            clean = scrub_text(name)
-            if clean == name:
-                kept = key
             else:
-                kept = clean
-                while kept in scrubbed:
-                    kept += "+"
-            scrubbed[kept] = FILTERED if key in hidden else self.value(value, name, depth)
-        return scrubbed
+                scrubbed = self.value(value, CLEAN, depth + 1)
+            if scrubbed is value:
+                continue
+            if clean is mapping:
+                clean = dict(mapping)
+            if scrubbed is _UNKNOWN:
+                self._waiting.append((clean, key, value))
+            else:
+                clean[key] = scrubbed
+        if telling:
+            clean = self._after_names(mapping, clean)
+        seen[identity] = clean
+        return clean
 
-    def _sequence(self, items: list[object], depth: int) -> list[object]:
-        scrubbed: list[object] = []
+    def _after_names(self, mapping: Mapping[Any, Any], clean: Any) -> object:
+        """Hide the values that are named elsewhere in the mapping, and rename private keys."""
+        hidden = [key for key in _hidden_keys(mapping) if key in mapping]
+        if hidden:
+            # The same one, if it is a copy already: texts that wait know it as their holder.
+            clean = dict(mapping) if clean is mapping else clean
+            clean.update(dict.fromkeys(hidden, FILTERED))
+        if any(key not in _harmless_names and _verdict(key) is None for key in mapping):
+            self.settle()
+            clean = _rename(clean)
+        return clean
+
+    def _sequence(self, items: list[Any], depth: int) -> object:  # noqa: C901, PLR0912 - as above
+        seen = self._seen
+        identity = id(items)
+        if identity in seen:
+            return seen[identity]
+        if depth >= DEEPEST:
+            return FILTERED
+        seen[identity] = FILTERED
+        clean = items
         hide_next = False
-        for item in items:
-            if not hide_next and type(item) is str and item in known_clean and item[:1] != "-":
-                scrubbed.append(item)
-                continue
+        for index, item in enumerate(items):
+            kind = type(item)
             if hide_next and isinstance(item, str | bytes | int):
-                scrubbed.append(FILTERED)
+                scrubbed: object = FILTERED
                 hide_next = False
-                continue
-            # `--password hunter2` of a command line, split into its words.
-            hide_next = isinstance(item, str) and item[:1] == "-" and is_sensitive(item)
-            if isinstance(item, list | tuple) and len(item) == _PAIR and _is_name(item[0]):
-                pair = [self.value(item[0], "", depth), self.value(item[1], _text(item[0]), depth)]
-                scrubbed.append(tuple(pair) if isinstance(item, tuple) else pair)
+            elif kind is str:
+                if item in known_clean:
+                    continue
+                # `--password hunter2` of a command line, split into its words.
+                hide_next = item[:1] == "-" and is_sensitive(item)
+                scrubbed = _UNKNOWN
+            elif kind is dict:
+                scrubbed = self._mapping(item, depth + 1)
+            elif _is_pair(item):
+                scrubbed = self._pair(item, depth + 1)
             else:
-                scrubbed.append(self.value(item, "", depth))
-        return scrubbed
+                scrubbed = self.value(item, CLEAN, depth + 1)
+            if scrubbed is item:
+                continue
+            if clean is items:
+                clean = list(items)
+            if scrubbed is _UNKNOWN:
+                self._waiting.append((clean, index, item))
+            else:
+                clean[index] = scrubbed
+        seen[identity] = clean
+        return clean
 
-    def _other(self, value: object) -> object:
-        if isinstance(value, PurePath):
-            return last_component(str(value))
-        if isinstance(value, BaseException):
-            return f"{type(value).__name__}: {scrub_string(_text(value))}"
-        return scrub_string(_text(value))
+    def _fixed(self, items: tuple[object, ...] | Set[object], depth: int) -> object:
+        """Return a tuple, which can not be changed later and so is settled now, or a set's items."""
+        if id(items) not in self._seen:
+            self._seen[id(items)] = FILTERED
+            listed = list(items)
+            scrubbed = self._sequence(listed, depth)
+            if isinstance(items, tuple) and isinstance(scrubbed, list):
+                self.settle()
+                scrubbed = items if scrubbed is listed else tuple(scrubbed)
+            self._listed.append(listed)
+            self._seen[id(items)] = scrubbed
+        return self._seen[id(items)]
+
+    def _pair(self, pair: list[object] | tuple[object, ...], depth: int) -> object:
+        """Return a scrubbed `[name, value]`."""
+        name, value = pair
+        scrubbed = [
+            self.value(name, CLEAN, depth),
+            self.value(value, judge(_text(name)), depth),
+        ]
+        return tuple(scrubbed) if isinstance(pair, tuple) else scrubbed
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str | bytes)
+def _is_card(value: object) -> bool:
+    if isinstance(value, Decimal) and not value.is_finite():
+        return False
+    if not isinstance(value, int | Decimal) or not _LEAST_CARD <= value < _MOST_CARD:
+        return False
+    return is_card(str(int(value)))
+
+
+def _is_pair(item: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return (
+        isinstance(item, list | tuple) and len(item) == _PAIR and isinstance(item[0], str | bytes)
+    )
+
+
+def _rename(mapping: Mapping[object, object]) -> dict[object, object]:
+    """Return a mapping under keys of which none is private, and no two are the same."""
+    renamed: dict[object, object] = {}
+    for key, value in mapping.items():
+        kept: object = key
+        if _verdict(key) is None:
+            kept = scrub_text(_text(key))
+            while kept in renamed or kept in mapping:
+                kept = f"{kept}+"
+        renamed[kept] = value
+    return renamed
+
+
+def _by_name(value: object, verdict: Verdict) -> str | None:
+    """Return what stands in for a value because of its name."""
+    if verdict is NAMING or value is None or isinstance(value, bool):
+        # That there is none, or whether there is one, tells nothing.
+        return None
+    if verdict is SENSITIVE:
+        return FILTERED
+    if verdict is CONTAINER:
+        return FILTERED if isinstance(value, Mapping | list | tuple | Set) else None
+    if verdict is VERSION:
+        return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
+    if verdict is PATH:
+        absolute = isinstance(value, str) and is_absolute(value)
+        return scrub_string(last_component(str(value))) if absolute else None
+    digits = sum(map(str.isdigit, str(value))) if isinstance(value, str | int) else 0
+    return PHONE if digits >= _LEAST_PHONE_DIGITS else None
+
+
+def _other(value: object) -> object:
+    if isinstance(value, PurePath):
+        return last_component(str(value))
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {scrub_string(_text(value))}"
+    return scrub_string(_text(value))
 
 
 def _hidden_keys(mapping: Mapping[object, object]) -> Set[object]:
     """Find the keys of a mapping that hold a value named elsewhere in it."""
     if "loc" in mapping and "input" in mapping:
         return {"input", "ctx"}
+    if _VALUE_KEYS.isdisjoint(mapping):
+        return frozenset()
     for key in _NAME_KEYS:
         if key in mapping:
             name = mapping[key]

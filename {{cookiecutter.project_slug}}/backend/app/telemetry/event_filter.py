@@ -1,9 +1,10 @@
 """The event filter: the PII filter for what the SDK sends, which knows how an event is built."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, get_args
 
-from app.privacy import PIIFilter, scrub, scrub_string
+from app.privacy import PIIFilter, scrub
 from app.privacy.patterns import FILTERED
 from app.telemetry import strict
 from app.telemetry.identity import UserContext, keep_user
@@ -33,8 +34,10 @@ class EventFilter(PIIFilter):
         """Return a clean copy of an event, a transaction or a check-in.
 
         The hint is what the SDK hands to a hook beside the event: `strict` finds in it the code
-        whose constants a message may keep.
+        whose constants a message may keep. What is clean already is returned as it is.
         """
+        if type(event) is Clean:
+            return event
         clean = Clean(
             strict.event(event, hint or {}) if self.mode == "strict" else _balanced(event)
         )
@@ -60,87 +63,92 @@ class EventFilter(PIIFilter):
 
 
 def _balanced(event: Mapping[str, object]) -> Event:
-    """Scrub each part of an event by what it is; what only identifies stays behind."""
-    ordinary = {
-        key: value for key, value in event.items() if key not in _WITHHELD and key not in _PARTS
-    }
-    scrubbed = scrub(ordinary)
-    clean: Event = scrubbed if isinstance(scrubbed, dict) else {}
-    for key, scrub_part in _PARTS.items():
-        if key in event:
-            clean[key] = scrub_part(event[key])
+    """Scrub an event by its names and shapes, and mend what the filter can not know of events."""
+    scrubbed = scrub({key: value for key, value in event.items() if key not in _WITHHELD})
+    clean: Event = dict(scrubbed) if isinstance(scrubbed, dict) else {}
+    for key, mend in _MENDED.items():
+        # What was not touched is the same object still.
+        if key in clean and clean[key] is not event[key]:
+            clean[key] = mend(clean[key], event[key])
     return clean
 
 
-def _log_entry(entry: object) -> object:
-    """Scrub a log record, and those of its parameters that the scrubbed text no longer shows."""
-    scrubbed = scrub(entry)
-    if isinstance(scrubbed, dict) and isinstance(scrubbed.get("params"), list | tuple):
-        shown = scrubbed.get("formatted")
+def _hide_params(clean: object, entry: object) -> object:
+    """Hide those parameters of a log record that its scrubbed text no longer shows."""
+    if isinstance(clean, dict) and isinstance(clean.get("params"), list | tuple):
+        shown = clean.get("formatted")
         if isinstance(shown, str):
-            scrubbed["params"] = [
-                each if str(each) in shown else FILTERED for each in scrubbed["params"]
-            ]
-    return scrubbed
+            params = [each if str(each) in shown else FILTERED for each in clean["params"]]
+            return {**clean, "params": params}
+    return clean
 
 
-def _versions(modules: object) -> object:
-    """Scrub a list of packages by its texts alone: `python-jose` and `tokenizers` are packages."""
-    if not isinstance(modules, Mapping):
-        return scrub(modules)
-    return {scrub_string(str(key)): scrub_string(str(value)) for key, value in modules.items()}
+def _keep_versions(clean: object, modules: object) -> object:
+    """Keep the versions of packages, whatever these are called: `python-jose`, `tokenizers`."""
+    if not isinstance(clean, dict) or not isinstance(modules, Mapping):
+        return clean
+    versions = {
+        name: version
+        for name, version in modules.items()
+        if isinstance(version, str) and _VERSION.fullmatch(version)
+    }
+    return {name: versions.get(name, left) for name, left in clean.items()}
 
 
-def _event_id(value: object) -> object:
-    return identifier(value) or scrub(value, "event_id")
+def _keep_event_id(clean: object, event_id: object) -> object:
+    return identifier(event_id) or clean
 
 
-def _put_back_ids(clean: object, raw: object) -> None:
+def _keep_ids(clean: object, raw: object) -> object:
     """Put well-formed ids back: a rule may have taken their digits for an account or a card."""
     ids = IDS(raw)
-    if isinstance(clean, dict) and isinstance(ids, dict):
-        clean.update(ids)
+    return {**clean, **ids} if isinstance(clean, dict) and isinstance(ids, dict) else clean
 
 
-def _contexts(contexts: object) -> object:
-    clean = scrub(contexts)
-    if isinstance(clean, dict) and isinstance(contexts, Mapping):
-        clean_trace, trace = clean.get("trace"), contexts.get("trace")
-        _put_back_ids(clean_trace, trace)
-        if isinstance(clean_trace, dict) and isinstance(trace, Mapping):
-            sampling = "dynamic_sampling_context"
-            _put_back_ids(clean_trace.get(sampling), trace.get(sampling))
-    return clean
+def _keep_trace_ids(clean: object, contexts: object) -> object:
+    if not isinstance(clean, dict) or not isinstance(contexts, Mapping):
+        return clean
+    trace, raw = _keep_ids(clean.get("trace"), contexts.get("trace")), contexts.get("trace")
+    sampling = "dynamic_sampling_context"
+    if isinstance(trace, dict) and isinstance(raw, Mapping) and sampling in trace:
+        trace[sampling] = _keep_ids(trace[sampling], raw[sampling])
+    return {**clean, "trace": trace} if "trace" in clean else clean
 
 
-def _spans(spans: object) -> object:
-    clean = scrub(spans)
+def _keep_span_ids(clean: object, spans: object) -> object:
     if isinstance(clean, list) and isinstance(spans, list):
-        for clean_span, span in zip(clean, spans, strict=True):
-            _put_back_ids(clean_span, span)
+        return [_keep_ids(span, raw) for span, raw in zip(clean, spans, strict=True)]
     return clean
 
 
-def _tags(tags: object) -> object:
-    """Scrub tags, but for the service's own, which must be found again as the log has them."""
-    clean = scrub(tags)
+def _keep_own_tags(clean: object, tags: object) -> object:
+    """Keep the service's own tags, which must be found again as the log has them."""
     if isinstance(clean, dict) and isinstance(tags, Mapping):
         own = {name: own_tag(name, value) for name, value in tags.items()}
-        clean.update({name: value for name, value in own.items() if value is not None})
-    elif isinstance(clean, list) and isinstance(tags, list):
-        for index, pair in enumerate(tags):
-            match pair:
-                case [name, value] if (own_value := own_tag(name, value)) is not None:
-                    clean[index] = [name, own_value]
+        return clean | {name: value for name, value in own.items() if value is not None}
+    if isinstance(clean, list) and isinstance(tags, list):
+        return [_own_pair(raw) or pair for pair, raw in zip(clean, tags, strict=True)]
     return clean
 
 
+def _own_pair(pair: object) -> list[object] | None:
+    match pair:
+        case [name, value] if (own := own_tag(name, value)) is not None:
+            return [name, own]
+    return None
+
+
+_VERSION = re.compile(
+    r"\d{1,4}(?:\.\d{1,6}){0,4}(?:[.+-]?(?:a|alpha|b|beta|dev|post|rc)\.?\d{0,6}){0,3}"
+)
+"""A version as PEP 440 writes it."""
 _WITHHELD: Final = frozenset({"server_name", "user"})
-_PARTS: Final[Mapping[str, Callable[[object], object]]] = {
-    "contexts": _contexts,
-    "event_id": _event_id,
-    "logentry": _log_entry,
-    "modules": _versions,
-    "spans": _spans,
-    "tags": _tags,
+_MENDED: Final[Mapping[str, Callable[[object, object], object]]] = {
+    "contexts": _keep_trace_ids,
+    "event_id": _keep_event_id,
+    "logentry": _hide_params,
+    "modules": _keep_versions,
+    "spans": _keep_span_ids,
+    "tags": _keep_own_tags,
 }
+"""Parts of an event of which the filter sees less than is known; given what it made, and the raw."""

@@ -4,6 +4,7 @@ import ast
 import copy
 import json
 import random
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,15 @@ from uuid import UUID
 import pytest
 
 from app import privacy
-from app.privacy import get_pii_filter, names, scrub, scrub_string
+from app.privacy import (
+    checks,
+    get_pii_filter,
+    names,
+    scrub,
+    scrub_string,
+    scrub_text,
+    tokens,
+)
 from app.privacy import text as texts_of
 from app.privacy.text import LONGEST
 
@@ -167,10 +176,265 @@ def test_a_private_key_is_replaced_whole_even_without_its_end() -> None:
     assert pii.filter_string(f"key {begin}MIIEow") == "key [KEY]"
 
 
+NATIONAL = [
+    ("argentina", "20-12345678-6", "20-12345678-0"),
+    ("australia-abn", "51 824 753 556", "51 824 753 550"),
+    ("australia-acn", "004 085 616", "204 085 616"),
+    ("australia-medicare", "2123 45670 1", "2123 45671 1"),
+    ("australia-tfn", "123 456 782", "123 456 781"),
+    ("austria", "1237 010180", "1237 010181"),
+    ("belgium", "85.07.30-033.28", "85.07.30-033.20"),
+    ("brazil-cpf", "111.444.777-35", "111.444.777-30"),
+    ("brazil-cnpj", "11.222.333/0001-81", "11.222.333/0001-80"),
+    ("canada", "046 454 286", "346 454 286"),
+    ("chile", "12.345.678-5", "12.345.678-0"),
+    ("china", "11010519491231002X", "11010519491231002A"),
+    ("czechia", "736028/5163", "736028/5160"),
+    ("denmark", "211062-5629", "211362-5629"),
+    ("dominican-republic", "001-1391820-5", "000-1391820-5"),
+    ("egypt", "29001011234567", "29001014234567"),
+    ("estonia", "37605030299", "37605030290"),
+    ("finland", "131052-308T", "131052-308A"),
+    ("france", "2 55 08 14 168 025 38", "2 55 08 14 168 025 30"),
+    ("germany-tax", "36574261809", "36574261800"),
+    ("germany-pension", "15070649C103", "15070649C100"),
+    ("germany-health", "A123456780", "A123456781"),
+    ("greece", "01013099997", "01013099990"),
+    ("hong-kong", "A123456(3)", "A123456(0)"),
+    ("india-aadhaar", "3123 4567 8909", "3123 4567 8900"),
+    ("india-pan", "ABCPD1234Z", "ABCP1234DZ"),
+    ("india-gstin", "27AAPFU0939F1ZV", "27AAPFU0939F1ZA"),
+    ("ireland", "1234567T", "1234567A"),
+    ("italy", "RSSMRA85T10A562S", "RSSMRA85F10A562S"),
+    ("mexico", "BOXW310820HNERXN09", "BOXW310820HNERXN00"),
+    ("malaysia", "770305-02-1234", "770300-02-1234"),
+    ("netherlands", "111.222.333", "111.222.330"),
+    ("norway", "01010750160", "01010750161"),
+    ("pakistan", "42201-0397640-8", "42201-397640-88"),
+    ("poland-pesel", "44051401359", "44051401350"),
+    ("poland-nip", "526-000-12-46", "526-000-12-40"),
+    ("romania", "1800101221144", "1800101221140"),
+    ("russia", "112-233-445-95", "112-233-445-90"),
+    ("serbia", "0101006500006", "0101006500000"),
+    ("singapore", "S1234567D", "A1234567D"),
+    ("south-africa", "8001015009087", "8001015009080"),
+    ("south-korea", "820701-2409184", "820701-0409184"),
+    ("spain-dni", "12345678Z", "12345678A"),
+    ("spain-nie", "X2482300W", "X2482300A"),
+    ("sweden", "811218-9876", "811318-9876"),
+    ("sweden-century", "19811218-9876", "19811218-9870"),
+    ("switzerland", "756.9217.0769.85", "756.9217.0769.80"),
+    ("taiwan", "A123456789", "A123456781"),
+    ("thailand", "1-2345-67890-12-1", "1-2345-67890-12-0"),
+    ("turkey", "10000000146", "10000000140"),
+    ("uae", "784-1980-1234567-8", "784-1980-1234567-9"),
+    ("uk-nino", "AB123456C", "AB123456E"),
+    ("uk-licence", "MORGA657054SM9IJ", "MORGA657004SM9IJ"),
+    ("us-dea", "BE1234563", "BE1234560"),
+    ("us-mbi", "1EG4-TE5-MK73", "1EG4-TE5-MB73"),
+    ("us-npi", "1234-567-893", "1234-567-890"),
+    ("us-routing", "1210-0035-8", "1210-0035-0"),
+    ("us-ssn", "078-05-1123", "078-00-1123"),
+    ("brazil-cnpj-run", "11222333000181", "11222333000180"),
+    ("chile-k", "11.111.112-K", "11.111.113-K"),
+    ("india-vehicle", "KA53ME3456", "KA53ME345X"),
+    ("italy-licence", "AA0123456B", "AA01234567BB"),
+    ("south-korea-run", "8207012409181", "8207012409182"),
+    ("imei-groups", "35-693803-564380-9", "35-693803-564380-0"),
+    ("imei", "356938035643809", "356938035643800"),
+]
+"""A number of each kind, made up or published as a sample, and one that can not be of the kind."""
+
+
+@pytest.mark.parametrize(
+    ("valid", "wrong"), [each[1:] for each in NATIONAL], ids=[each[0] for each in NATIONAL]
+)
+def test_the_number_of_a_person_is_known_by_its_form_and_its_check(valid: str, wrong: str) -> None:
+    assert pii.filter_string(f"number {valid} seen") == "number [SSN] seen"
+    assert pii.filter_string(valid) == "[SSN]"
+    assert pii.filter_string(f"number {wrong} seen") == f"number {wrong} seen"
+
+
+def test_every_kind_of_number_has_a_sample() -> None:
+    known = {name for _, valid, _ in NATIONAL for name in checks.national_numbers(valid)}
+    assert known == {number.name for number in checks.NATIONAL_NUMBERS}
+
+
+@pytest.mark.parametrize(
+    ("length", "share"),
+    [(9, 0), (10, 0), (11, 0.09), *((length, 0.01) for length in (12, 13, 14, 15, 17, 18))],
+)
+def test_a_run_of_digits_is_seldom_the_number_of_a_person(length: int, share: float) -> None:
+    seeded = random.Random(4711)
+    runs = ["".join(seeded.choices("0123456789", k=length)) for _ in range(2000)]
+    assert sum("[SSN]" in scrub_text(f"id {run}") for run in runs) <= share * len(runs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("my passport number is X1234567", "Passport: C01234567", "driver's license D1234567"),
+        *("vehicle registration number AB12345", "tax file number: 123456789", "ssn 078051121"),
+        *("NHS 9434765919", "Steuernummer 93815/08152", "bank account number 912803456"),
+        *("BSN: 111222333", "IMEI 490154203237510", "MBI is 1EG4TE5MK70", "NPI: 1234567890"),
+    ],
+)
+def test_beside_its_name_a_number_needs_no_check(text: str) -> None:
+    digits = max(re.findall(r"[\w/]*\d[\w/]*", text), key=len)
+    scrubbed = pii.filter_string(text)
+    assert "[SSN]" in scrubbed
+    assert digits not in scrubbed
+
+
+def sample(rest: str) -> str:
+    """Write what follows the prefix of a token, in the alphabet and the length that it has."""
+    uuid = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+    parts = ["a1B2c3D4e5" * 16, "0a1b2c3d4e" * 16, "A1B2C3D4G5" * 16, "1234567890" * 16]
+    whole = [uuid, "AgE" + "a1B2c3D4e5" * 4]
+    whole += [
+        f"{'a1B2c3D4e5f6'[:2] * 12}.a1B2c3.{'d4E5f6g7h8' * 3}",
+        "1234567890123456:" + "0a" * 16,
+    ]
+    whole += ["A1" * 7 + "." + "0a" * 20, "0a" * 12 + "-" + "0a" * 60, "a1B2c3D4_" + "a1B2" * 6]
+    whole += [f"{'a1' * 11}.{'0a' * 12}.{'a1B2' * 5}", "a1B2c3D4e5f6g7." + "a1B2c3D4e5" * 7]
+    made = [part[:size] for size in range(10, 120) for part in parts] + whole
+    return next(each for each in made if re.fullmatch(rest, each, re.ASCII))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "rest"),
+    [
+        pytest.param(prefix, rest, id=f"{service}: {prefix}")
+        for service, prefixes, rest in tokens.PREFIXED
+        for prefix in prefixes.split()
+    ],
+)
+def test_the_token_of_a_service_is_known_by_its_prefix(prefix: str, rest: str) -> None:
+    secret = sample(rest)
+    for text in (
+        f"{prefix}{secret}",
+        f"using {prefix}{secret} at host",
+        f"/x/{prefix}{secret}?a=1",
+    ):
+        scrubbed = pii.filter_string(text)
+        assert "[TOKEN]" in scrubbed or "[Filtered]" in scrubbed
+        assert secret[-12:] not in scrubbed
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "abc8Q~" + "a1B2c3D4e5" * 3 + "f",
+        "a1" * 37 + "b" + "AZDO" + "abcd",
+        "AAAA0a1b2c3:APA91b" + "a1B2c3D4e5" * 12,
+        "a1B2c3D4e5F6g7.atlasv1." + "a1B2c3D4e5" * 6,
+        "0a1b2c3d" * 4 + "-us12",
+        "snyk_uat.a1B2c3D4." + "a1B2c3D4e5" * 4,
+        "1102015430:AA" + "a1B2c3D4e5" * 3 + "f6g7h",
+        "a1B2c3D4e5/+" * 7 + "ab==",
+    ],
+)
+def test_the_token_of_a_service_is_known_by_a_mark_within(token: str) -> None:
+    assert pii.filter_string(f"using {token} at host") == "using [TOKEN] at host"
+
+
+def test_there_are_tokens_of_many_services() -> None:
+    assert len({service for service, *_ in (*tokens.PREFIXED, *tokens.MARKED)}) >= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("datadog key a1b2c3d4g5f6a7b8", "a1b2c3d4g5f6a7b8"),
+        ('"ibm-iam_key" := "ukYEEX38RiGgq1BPf2m-nIeTM"', "ukYEEX"),
+        ('some_key = "a1B2c3D4e5F6g7H8i9J0"', "a1B2c3"),
+        ("credentials: bob / pw77", "pw77"),
+        ("https://x.example/i?invite_code=ZX81QL99", "ZX81QL99"),
+        ("errors [{'loc': ['email'], 'msg': 'bad', 'input': 'kate-in'}]", "kate-in"),
+        ("“kate11” is not a valid choice.", "kate11"),
+        ("'kate7' is not one of ['a', 'b']", "kate7"),
+        ("WHERE name LIKE '%kate%'", "kate"),
+        ("proxy bob:pw987@proxy:3128 down", "pw987"),
+        ("sent to https://hooks.slack.com/services/T0/B0/xyz", "xyz"),
+        ('sent Digest username="kate", response="abc1"', "kate"),
+        ("Passwort fuer bob: x7", "x7"),
+        ("password for user bob is hunter2", "hunter2"),
+        ("the token was abcd1234", "abcd1234"),
+        ("ref AB12 3456 DE89 3704 0044 0532 0130 00", "3704"),
+        (
+            "https://cdn.example.com/v?Expires=1&Key-Pair-Id=KABCDEFGHIJ&Policy=eyJTdGF0ZW1",
+            "KABCDEF",
+        ),
+        ("https://app.example.com/cb?code=a1B2c3D4e5&state=z9Y8x7W6", "a1B2c3"),
+        ("SharedAccessKeyName=Root;SharedAccessKey=a1B2c3D4=", "a1B2c3"),
+        ("jdbc:oracle:thin:scott/tigerPw@//ora:1521/x", "tigerPw"),
+        ("SELECT id FROM users WHERE email = 'kate' LIMIT 1", "kate"),
+        ("UPDATE t SET name='Kate' WHERE id=4", "Kate"),
+        ("Duplicate entry 'kate.s' for key 'users.name'", "kate.s"),
+        ('invalid input syntax for type uuid: "kate-9"', "kate-9"),
+        ("invalid literal for int() with base 10: 'kate12'", "kate12"),
+        ("could not convert string to float: 'kate'", "kate"),
+        ("invalid input for query argument $1: 'kate-arg' (expected int)", "kate-arg"),
+        ('E11000 duplicate key error dup key: { email: "kate-em" }', "kate-em"),
+        ("'kate-value' is not a valid UUID", "kate-value"),
+        ("'kate' is not of type 'integer'", "kate"),
+        ("time data '1990-13-45' does not match format '%Y'", "1990-13"),
+        ("born on 12 March 1988", "1988"),
+        ("Geburtsdatum: 03.04.1985", "1985"),
+        ("kate [at] example [dot] org", "kate"),
+        ("curl --user 'kate:pw1234' https://x", "pw1234"),
+        ("mysql -uroot -pS3cret db", "S3cret"),
+        ("wget --password hunter33 url", "hunter33"),
+        ("2FA code: 554433", "554433"),
+        ("call me at 0171 2345678", "2345678"),
+        ("fon +49 (0)30 1234567", "1234567"),
+        ("06 12 34 56 78", "12 34"),
+        ("0044 20 7946 0958", "7946"),
+        ("(020) 7946 0958", "7946"),
+        ("09-7625400", "7625400"),
+        ("joined 3c:22:fb:12:34:56", "3c:22"),
+        ("MAC address 00-1A-2B-3C-4D-5E", "00-1A"),
+        ("2001:db8::/32", "db8"),
+        ("64:ff9b::198.51.100.1", "198.51"),
+        ("pay 16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ", "16Yeky"),
+        ("pay bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "w508d6"),
+        ("pay 0x52908400098527886E0F7030069857D2E4169EE7", "529084"),
+        ('apikey "a{h}o)p$-_thisone";', "thisone"),
+    ],
+)
+def test_a_secret_does_not_leak_from_free_text(text: str, secret: str) -> None:
+    scrubbed = pii.filter_string(text)
+    assert secret not in scrubbed
+    assert pii.filter_string(scrubbed) == scrubbed
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "version 1.2.3.4 released",
+        "2.0.0.1 is the version",
+        "order 4111111111111112, order 12345678901 and order 123456789012",
+        "at 1795305011 or 1795305011831",
+        "ISBN 978-3-16-148410-0 and EAN 4006381333931",
+        "password has expired, token is invalid, secret not found",
+        "invalid token '<' at position 0",
+        "UPDATE projects SET name=? WHERE projects.id = ?",
+        "SELECT 'x' IS NULL",
+        "'NoneType' object has no attribute 'split'",
+        "cache_key=projects:list:acme:page:2",
+        "partition_key=tenant-acme-2026-11-21-a1",
+        "s3_key=uploads/2026/11/21/report-final.pdf",
+        "pypi-attestations-models-and-more 0.0.24",
+        "sha512-" + "z4PhNX7vuL3xVChQ" * 5 + "z4PhNX==",
+        "checkout-7d9f8b6c5d-x2kqv on ip-10-0-12-34.ec2.internal",
+        "01HCZ5V3M8J2K4N6P8R0T2V4X6",
+        "Mozilla/5.0 (X11; Linux x86_64) Chrome/131.0.0.0",
+        "https://example.com/a?state=processing&code=E1001",
+        "00:11:22 and 12:34:56.789 and 16:9",
+        "1024x768, 12,345.67 EUR, 99.95 %",
+        "ABC-12345, INV-2026-001234, PO-4711",
+        "passenger 1234567 on flight LH 1234",
+        "2026-11-21 23:41:57,123 10 of 12 took 1234 ms",
         "Mozilla/5.0 Chrome/120.0.0.0 Safari/537.36",
         "uuid b1a7c3f0-1d2e-4f5a-9b8c-7d6e5f4a3b2c missing",
         "at 2026-11-21T23:41:57.123456Z",
