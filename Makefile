@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test bench
+.PHONY: demo test bench soak
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants apart
@@ -23,8 +23,13 @@ demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants
 test: $(VENV)/.test ## prove the template: every combination, and what each generates
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.demo ## measure what generation costs; SIZE=smallest for a quick look
+bench: $(VENV)/.bench ## measure generation, and the privacy filter beside its peers; SIZE=smallest for a quick look
 	@$(BIN)/python benchmarks/generation.py --size $(or $(SIZE),full)
+	@$(BIN)/python benchmarks/privacy.py --size $(or $(SIZE),full) $(ARGS)
+
+soak: $(VENV)/.test ## look long for a counterexample and for a leak; MINUTES=1 for a shorter look
+	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.13")'
@@ -36,6 +41,10 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 	@uv pip install --quiet --python $(BIN)/python -r pyproject.toml
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.demo
+$(VENV)/.bench: $(VENV)/.demo
+	@uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra bench
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.bench # whose smallest size is a test
 	@uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra test
 	@touch $@

@@ -15,13 +15,22 @@ ANSWERS: dict[str, str] = json.loads({{cookiecutter | jsonify | jsonify}})
 # What belongs to an option, and goes where the option is not chosen.
 MANIFEST = {
     "include_sentry": [
+        "PRIVACY.md",
         "backend/app/sentry.py",
         "backend/app/telemetry",
+        "backend/tests/e2e",
+        "backend/tests/unit/test_event_filter_properties.py",
+        "backend/tests/unit/test_preview.py",
         "backend/tests/unit/test_sentry.py",
         "backend/tests/unit/test_telemetry.py",
+        "backend/tests/wire/canaries.py",
         "backend/tests/wire/faulty_app.py",
         "backend/tests/wire/listener.py",
+        "backend/tests/wire/places.py",
+        "backend/tests/wire/test_canaries.py",
         "backend/tests/wire/test_envelopes.py",
+        "backend/tests/wire/test_failures.py",
+        "backend/tests/wire/test_sdk_contract.py",
     ],
     "include_docker": [
         "backend/.dockerignore",

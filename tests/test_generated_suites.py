@@ -35,6 +35,14 @@ def test_the_suite_without_sentry(bakery: Bakery, tmp_path: Path, record_propert
     assert "sentry_sdk" not in installed
 
 
+def test_the_suite_of_processes(bakery: Bakery, tmp_path: Path, record_property: Record) -> None:
+    """What a service reports is looked for in a real server, which is installed for it."""
+    project = bakery.fresh_project({"include_sentry": "yes"}, tmp_path)
+    said = summary(run(["make", "e2e"], project, CI="true"))
+    record_property("generated suite of processes", said)
+    assert "skipped" not in said
+
+
 def test_the_suite_with_the_lowest_versions_allowed(
     bakery: Bakery, tmp_path: Path, record_property: Record
 ) -> None:

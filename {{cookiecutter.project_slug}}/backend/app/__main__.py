@@ -23,6 +23,7 @@ from app.auth.verifier import Verifier
 from app.core import config
 from app.db import engines, roles
 # {% if cookiecutter.include_sentry == "yes" %}
+from app.telemetry.disclosure import render_document
 from app.telemetry.preview import render_preview
 # {% endif %}
 from app.tenancy import is_reachable, lifecycle
@@ -84,8 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     # {% if cookiecutter.include_sentry == "yes" %}
 
     privacy = commands.add_parser("privacy", help="show what an error report would tell")
-    privacy.add_argument("action", choices=["preview"])
-    privacy.set_defaults(command=lambda _: print(render_preview()))
+    actions = privacy.add_subparsers(required=True, metavar="ACTION")
+    preview = actions.add_parser("preview", help="a sample error, before and after")
+    preview.add_argument("--html", type=Path, metavar="FILE", help="write it as a page")
+    preview.set_defaults(command=lambda arguments: _print(render_preview(arguments.html)))
+    document = actions.add_parser("document", help="all that may be sent: the text of PRIVACY.md")
+    document.set_defaults(command=lambda _: _print(render_document()))
     # {% endif %}
     return parser
 
@@ -179,10 +184,14 @@ def _in_loop(work: Coroutine[object, object, Result]) -> Result:
 
 async def _print_each(lines: AsyncIterator[str]) -> None:
     async for line in lines:
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:  # whoever reads, as `head` does, has enough; the work goes on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print(line)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads, as `head` does, has enough; the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _database_fault(error: Exception) -> str:

@@ -23,7 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.configure(settings.LOG_LEVEL)
     engines.configure(settings)
     # {% if cookiecutter.include_sentry == "yes" %}
-    init_sentry(settings)
+    init_sentry(settings, lambda: app.routes)  # asked for when a report names one
     # {% endif %}
     app = FastAPI(
         title="{{ cookiecutter.project_name }}",

@@ -6,8 +6,9 @@ can't be scrubbed is not sent. Without a DSN, or without the SDK, every function
 
 import logging
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -16,11 +17,10 @@ from typing import ParamSpec, TypeVar
 
 from app.core.request_id import current_request_id
 from app.privacy import scrub_string
-from app.telemetry import items, strict
-from app.telemetry.event_filter import Event, EventFilter, Hint
+from app.telemetry import Event, EventFilter, Hint, items, strict
 from app.telemetry.identity import describe_user
 from app.telemetry.messages import VALUE, keep_constants
-from app.telemetry.structure import own_tag
+from app.telemetry.structure import own_tag, tell_labels, tell_routes
 
 try:
     import sentry_sdk
@@ -41,50 +41,60 @@ class _State:
 
     on: bool = False
     rules: EventFilter = field(default_factory=EventFilter)
+    names_server: bool = False
 
 
 _state = _State()
+_starting = threading.RLock()
+"""Held while reporting starts or stops, so that nothing is sent by the rules of another start."""
 
 
-class _WithoutLastLineError(Exception):
-    """The SDK did not take our transport."""
-
-
-def init_sentry(settings: object) -> bool:
+def init_sentry(settings: object, routes: Callable[[], Iterable[object]] = tuple) -> bool:
     """Start reporting as the `SENTRY_*` settings say; return whether it was started.
 
-    Any object with these attributes will do. Without a DSN nothing is started. A fault leaves
-    reporting off, and is logged by its kind: the text of an exception could hold the DSN.
+    Any object with these attributes will do. `routes` returns the service's routes: in strict
+    mode, a request is called by the template of one of these, or not at all. Without a DSN
+    nothing is started. A fault leaves reporting off, and is logged by its kind: the text of an
+    exception could hold the DSN.
     """
     # All of it is in here: a setting may be a property, and raise when it is read.
-    try:
-        shutdown_sentry(timeout=0)
-        if not getattr(settings, "SENTRY_DSN", ""):
+    with _starting:
+        try:
+            shutdown_sentry(timeout=0)
+            if not getattr(settings, "SENTRY_DSN", ""):
+                return False
+            if not SENTRY_AVAILABLE:
+                log.warning("Sentry is off: the SDK is not installed, or can not be imported")
+                return False
+            _start(settings)
+            tell_routes(lambda: set(_templates(routes())))
+        except Exception as error:
+            with suppress(Exception):
+                _stop(timeout=0)
+            log.warning("Sentry is off: it could not be started (%s)", _told(error))
             return False
-        if not SENTRY_AVAILABLE:
-            log.warning("Sentry is off: the SDK is not installed, or can not be imported")
-            return False
-        _start(settings)
-    except Exception as error:
-        _stop(timeout=0)
-        log.warning("Sentry is off: it could not be started (%s)", type(error).__name__)
-        return False
-    return True
+        return True
+
+
+def _told(error: Exception) -> str:
+    """Name a fault. Of the messages, only our own are known to be without the DSN."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if kind == "UnexpectedSdkError" else kind
 
 
 def _start(settings: object) -> None:
     # Imported here because they need the SDK.
-    from app.telemetry.options import sdk_options  # noqa: PLC0415
-    from app.telemetry.transport import silence_http_library, transport_for  # noqa: PLC0415
+    from app.telemetry import options, transport  # noqa: PLC0415
 
+    transport.prove_last_line()
+    transport.silence_http_library()
     _state.rules = EventFilter(
         getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),
     )
-    silence_http_library()
-    transport = transport_for(_state.rules)
-    options = sdk_options(settings) | {
-        "transport": transport,
+    _state.names_server = options.is_on(settings, "SENTRY_INCLUDE_SERVER_NAME")
+    asked = options.sdk_options(settings) | {
+        "transport": transport.transport_for(_state.rules),
         "before_send": _before_send,
         "before_send_transaction": _before_send_transaction,
         "before_send_span": _before_send_span,
@@ -96,25 +106,36 @@ def _start(settings: object) -> None:
         # The SDK warns of profiles, which are to be configured otherwise in its next major
         # version, and of the hook for streamed spans, which are off unless asked for.
         warnings.simplefilter("ignore")
-        sentry_sdk.init(**options)
-    if type(sentry_sdk.get_client().transport) is not transport:
-        raise _WithoutLastLineError
+        sentry_sdk.init(**asked)
+    transport.prove_client(sentry_sdk.get_client(), asked)
+    tell_labels(str(asked["release"]), str(asked["environment"]))
     _state.on = True
+
+
+def _templates(routes: Iterable[object]) -> Iterator[str]:
+    for route in routes:
+        # A router that is included holds its routes, with the prefix that it is included under.
+        nested = getattr(route, "effective_route_contexts", None)
+        for each in nested() if nested else (route,):
+            yield str(getattr(each, "path", ""))
 
 
 def shutdown_sentry(timeout: float = 2.0) -> None:
     """Send what is waiting, for at most `timeout` seconds, and stop reporting."""
-    if _state.on:
-        _stop(timeout)
+    with _starting, suppress(Exception):
+        if _state.on:
+            _stop(timeout)
 
 
 def _stop(timeout: float) -> None:
     _state.on = False
-    _state.rules = EventFilter()
     with suppress(Exception):
         sentry_sdk.get_client().close(timeout=timeout)
     with suppress(Exception):
         sentry_sdk.get_global_scope().set_client(None)
+    # Not before: another thread may be on its way through a hook, and must not find laxer rules.
+    _state.rules = EventFilter()
+    _state.names_server = False
 
 
 # The hooks. They only scrub; one that fails returns nothing, and so nothing is sent.
@@ -123,7 +144,10 @@ def _stop(timeout: float) -> None:
 def _before_send(event: Event, hint: Hint | None) -> Event | None:
     """Scrub an error, a message, a log record or a check-in."""
     try:
-        return _with_request_id(_state.rules.filter_event(event, hint))
+        clean = _with_request_id(_state.rules.filter_event(event, hint))
+        if _state.names_server and _state.rules.mode == "balanced" and event.get("server_name"):
+            clean["server_name"] = scrub_string(str(event["server_name"]))
+        return clean
     except Exception:
         return None
 
@@ -159,7 +183,8 @@ def _before_breadcrumb(crumb: Event, hint: Hint | None) -> Event | None:
     try:
         record = (hint or {}).get("log_record")
         if _state.rules.mode == "strict" and isinstance(record, logging.LogRecord):
-            crumb = {**crumb, "message": strict.template(record)}
+            named = {"message": strict.template(record), "category": strict.logger_name(record)}
+            crumb = {**crumb, **named}
         match _state.rules.filter_breadcrumbs([crumb]):
             case [dict() as clean]:
                 return clean

@@ -3,10 +3,10 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.auth import issuer
 from app.auth.keys import KeySource, RemoteKeys
-from app.auth.principal import Principal
 from app.auth.token import TokenError, parse
 from app.core.config import Settings
 
@@ -22,6 +22,17 @@ LATEST = 2**53  # a time beyond this is no time
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # a part of names in Persian and other scripts
 _SCOPES = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749, section 3.3
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller, as the token says: a user of one tenant, with scopes."""
+
+    user_id: str
+    tenant_id: str
+    email: str | None = None
+    username: str | None = None
+    scopes: frozenset[str] = frozenset()
 
 
 class Verifier:

@@ -128,6 +128,24 @@ class Settings(BaseSettings):
     """`strict` sends only what is known to be safe, `balanced` all that is not sensitive."""
     SENTRY_USER_CONTEXT: Literal["id", "anonymous", "full"] = "id"
     """What is told of the caller: their id, a session that hides it, or all that is known."""
+    SENTRY_INCLUDE_REQUEST_BODIES: bool = False
+    """Read request bodies up to 10 kB and send them filtered; `strict` never sends one."""
+    SENTRY_INCLUDE_LOCAL_VARIABLES: bool = False
+    """Send the variables of the functions on a stack, filtered; `strict` never sends them."""
+    SENTRY_INCLUDE_SOURCE_CONTEXT: bool = False
+    """Send the lines of code around each line of a stack, filtered; `strict` never sends them."""
+    SENTRY_INCLUDE_ARGV: bool = False
+    """Send the process's command line, filtered; `strict` never sends it."""
+    SENTRY_INCLUDE_SERVER_NAME: bool = False
+    """Send the host's name, filtered; `strict` never sends it."""
+    SENTRY_INCLUDE_MODULES: bool = False
+    """Send the names and versions of the installed packages; `strict` never sends them."""
+    SENTRY_INCLUDE_SESSIONS: bool = False
+    """Count requests that failed and that did not; no mode sends whose they were, or from where."""
+    SENTRY_INCLUDE_LOGS: bool = False
+    """Send what is logged from INFO up, filtered; `strict` cuts it down to what its code says."""
+    SENTRY_TRACE_PROPAGATION_TARGETS: list[str] = []
+    """Hosts that are sent trace headers, by httpx, as `["billing.example.com"]`; in both modes."""
     # {% endif %}
 
     @field_validator(*DATABASE_URLS)

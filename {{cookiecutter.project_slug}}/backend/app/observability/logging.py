@@ -23,12 +23,19 @@ class ScrubbingFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Format the first line; a line break in a message must not look like another record."""
         record.request_id = current_request_id() or "-"
-        record.message = self._filter.filter_string(record.message)
+        record.message = self._scrub(record.message)
         return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
         """Format the stack; its messages and paths are data like any other."""
-        return self._filter.filter_string(super().formatException(ei))  # type: ignore[arg-type] # typeshed has no public name for the triple
+        return self._scrub(super().formatException(ei))  # type: ignore[arg-type] # typeshed has no public name for the triple
+
+    def _scrub(self, text: str) -> str:
+        # A fault here would have the record printed as it is, or reach whoever logged it.
+        try:
+            return self._filter.filter_string(text)
+        except Exception as error:
+            return f"[not logged: the filter failed ({type(error).__name__})]"
 
 
 def configure(level: str) -> None:

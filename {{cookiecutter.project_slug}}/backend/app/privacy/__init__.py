@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from functools import cache
 
-from app.privacy.explain import Redaction, explain
 from app.privacy.names import is_sensitive
 from app.privacy.patterns import is_absolute, last_component
 from app.privacy.text import scrub_text
-from app.privacy.walk import scrub, scrub_string
+from app.privacy.walk import Redaction, explain, scrub, scrub_string
 
 __all__ = [
     "PIIFilter",

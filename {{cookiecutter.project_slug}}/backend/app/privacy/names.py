@@ -230,15 +230,19 @@ def _judge(name: str) -> Verdict:
     parts = words(_REPLACED.sub(" ", name)[-_LONGEST_NAME:])
     if "".join(parts) in PATHS:
         return PATH
-    if not parts or parts[-1] in VERSIONS:
-        return VERSION if parts else CLEAN
-    if _is_safe(parts):
-        return CLEAN
-    if _is_sensitive(parts):
-        return SENSITIVE
-    if CONTAINERS.isdisjoint(parts):
-        return CLEAN if PHONES.isdisjoint(parts) else PHONE_NUMBER
-    return CONTAINER
+    return VERSION if parts and parts[-1] in VERSIONS else _judge_words(parts)
+
+
+def _judge_words(parts: list[str]) -> Verdict:
+    if not parts or _is_safe(parts):
+        verdict = CLEAN
+    elif _is_sensitive(parts):
+        verdict = SENSITIVE
+    elif not CONTAINERS.isdisjoint(parts):
+        verdict = CONTAINER
+    else:
+        verdict = CLEAN if PHONES.isdisjoint(parts) else PHONE_NUMBER
+    return verdict
 
 
 def _is_sensitive(parts: list[str]) -> bool:

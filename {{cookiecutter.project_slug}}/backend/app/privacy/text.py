@@ -35,6 +35,7 @@ LONGEST: Final = 8_192
 CUT: Final = "…[cut]…"
 """Stands for the middle of a text that was too long."""
 
+_WINDOW = 520
 _SPACED_HEAD = re.compile(r"(?<=\s)\S{0,512}\Z|\S{512}\Z")
 _SPACED_TAIL = re.compile(r"\A\S{0,512}(?=\s)|\A\S{512}")
 
@@ -48,6 +49,8 @@ _STARTS: Final = ("{", "[", "-")
 
 
 def _remember(texts: list[str]) -> None:
+    if max(map(len, texts), default=0) > _LONGEST_REMEMBERED:
+        texts = [text for text in texts if len(text) <= _LONGEST_REMEMBERED]
     if len(known_clean) + len(texts) > _MOST_REMEMBERED:
         known_clean.clear()
     known_clean.update(texts[:_MOST_REMEMBERED])
@@ -168,13 +171,14 @@ def suspects(texts: list[str]) -> set[str]:
     forms = joined.encode("utf-8", "backslashreplace").translate(_FORM).split(b"\0")
     if len(forms) != len(texts):
         return set(texts)
+    asked = [pair for pair in zip(texts, map(_forms.__getitem__, forms), strict=True) if pair[1]]
     suspect: set[str] = set()
-    for text, questions in zip(texts, map(_forms.__getitem__, forms), strict=True):
-        for question in questions:
-            if question(text):
+    for text, questions in asked:
+        for holds in questions:
+            if holds(text):
                 suspect.add(text)
                 break
-    _remember([text for text in texts if len(text) <= _LONGEST_REMEMBERED and text not in suspect])
+    _remember([text for text in texts if text not in suspect] if suspect else texts)
     return suspect
 
 
@@ -183,11 +187,13 @@ def suspects(texts: list[str]) -> set[str]:
 _STEPS: Final = (scrub_keys, scrub_numbers, scrub_named, scrub_elements, scrub_shapes)
 _REPLACED = re.compile("|".join(map(re.escape, sorted(REPLACEMENTS))))
 _QUICK_PASSES = 1
+_MOST_KINDS = 4
 _LONGEST_UNSETTLED = 1024
 _MOST_PASSES = 8
 _MOST_DECODINGS = 3
 _ENCODES: Final = frozenset("%&\\")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|&#?\w{1,8};|\\u[0-9A-Fa-f]{4}")
+_FORM_SPACE = re.compile(r"\+(?!\d)")
 _UNICODE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
@@ -195,14 +201,16 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     """Cut out the middle of a text that is too long, at spaces, so that no half secret is left."""
     if len(text) <= longest:
         return text
-    head, tail = text[: longest - longest // 4], text[-longest // 4 :]
-    return _SPACED_HEAD.sub("", head) + CUT + _SPACED_TAIL.sub("", tail)
+    end, start = longest - longest // 4, len(text) - longest // 4
+    head = text[: end - _WINDOW] + _SPACED_HEAD.sub("", text[end - _WINDOW : end])
+    return head + CUT + _SPACED_TAIL.sub("", text[start:])
 
 
 def _settle(text: str, fired: list[str]) -> str:
     """Apply the rules until they find no more: what one leaves may be complete for another.
 
-    What does not settle soon is made to be searched often: it is cut short, and hidden in the end.
+    A text that holds private data of many kinds, or does not settle soon, is made to be searched
+    for long: it is cut short, and hidden in the end.
     """
     for passed in range(_MOST_PASSES):
         before = text
@@ -211,7 +219,7 @@ def _settle(text: str, fired: list[str]) -> str:
         # What was put in ends what stands before it, and begins what stands behind.
         if text == before or not suspects(_REPLACED.split(text)):
             return text
-        if passed >= _QUICK_PASSES:
+        if passed >= _QUICK_PASSES or len(fired) > _MOST_KINDS:
             text = shorten(text, _LONGEST_UNSETTLED)
     return FILTERED
 
@@ -221,7 +229,10 @@ def _decode(text: str) -> str:
     for _ in range(_MOST_DECODINGS):
         if _ENCODES.isdisjoint(text) or not _ENCODED.search(text):
             break
-        text = html.unescape(unquote(text, errors="replace"))
+        if "%" in text:
+            # A space in a form; before a digit it may belong to a phone number.
+            text = unquote(_FORM_SPACE.sub(" ", text), errors="replace")
+        text = html.unescape(text)
         text = _UNICODE.sub(lambda match: chr(int(match[1], 16)), text)
     return text
 
@@ -254,7 +265,7 @@ def scrub_text(text: str) -> str:
     if text in known_clean or not suspects([text]):
         return text
     scrubbed = _search(text, [])
-    if scrubbed == text and len(text) <= _LONGEST_REMEMBERED and text[:1] not in _STARTS:
+    if scrubbed == text and text[:1] not in _STARTS:
         _remember([text])
     return scrubbed
 

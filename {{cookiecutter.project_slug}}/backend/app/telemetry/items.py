@@ -4,15 +4,32 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.privacy import scrub, scrub_string
-from app.telemetry.event_filter import EventFilter
-from app.telemetry.messages import VALUE, call_site, keep_constants, written_nearby
-from app.telemetry.structure import ATTRIBUTES, IDS, LOG, METRIC, STREAMED_SPAN
+from app.privacy.patterns import FILTERED
+from app.telemetry import EventFilter
+from app.telemetry.messages import (
+    VALUE,
+    Template,
+    call_site,
+    keep_constants,
+    keep_template,
+    written_nearby,
+)
+from app.telemetry.structure import (
+    ATTRIBUTES,
+    IDS,
+    LOG,
+    LOG_RECORD,
+    METRIC,
+    STREAMED_SPAN,
+    transaction_name,
+)
 
 Item = dict[str, object]
 
 FORMS: Final = {"log": LOG, "trace_metric": METRIC, "span": STREAMED_SPAN}
 """The fields of an item that leave in strict mode, by the type of its envelope item."""
 
+_PARAMETER = "sentry.message.parameter."
 _IDENTITY: Final = {
     "id": ("user.id",),
     "anonymous": (),
@@ -36,7 +53,7 @@ def clean_attributes(plain: Mapping[str, object], rules: EventFilter) -> Item:
             if name not in hidden
         }
     checked = {name: check(plain[name]) for name, check in ATTRIBUTES.items() if name in plain} | {
-        name: scrub(plain[name]) for name in told if name in plain
+        name: scrub_string(str(plain[name])) for name in told if name in plain
     }
     return {name: value for name, value in checked.items() if value is not None}
 
@@ -44,30 +61,63 @@ def clean_attributes(plain: Mapping[str, object], rules: EventFilter) -> Item:
 def filter_log(log: Mapping[str, object], rules: EventFilter) -> Item:
     """Return a clean log, as the hook for logs has to."""
     attributes = _attributes(log)
-    clean = {**log, "attributes": clean_attributes(attributes, rules)}
-    body = str(log.get("body", ""))
-    if rules.mode == "strict":
-        line = attributes.get("code.line.number")
-        path = str(attributes.get("code.file.path", ""))
-        codes = call_site(path, line) if path and isinstance(line, int) else []
-        body = keep_constants(body, codes)
-    clean["body"] = scrub_string(body)
+    if rules.mode == "balanced":
+        body: str = scrub_string(str(log.get("body", "")))
+        shown = _hide_parameters(clean_attributes(attributes, rules), body)
+        return {**log, "attributes": shown, "body": body}
+    kept = LOG_RECORD(log)
+    clean: Item = dict(kept) if isinstance(kept, dict) else {}
+    clean["attributes"] = clean_attributes(attributes, rules)
+    clean["body"] = _filtered(_log_body(log.get("body"), attributes))
     return clean
+
+
+def _hide_parameters(attributes: Item, body: str) -> Item:
+    """Hide those parameters of a log that its scrubbed text no longer shows."""
+    return {
+        name: value if not name.startswith(_PARAMETER) or str(value) in body else FILTERED
+        for name, value in attributes.items()
+    }
+
+
+def _log_body(body: object, attributes: Mapping[str, object]) -> Template:
+    """Cut a log's text down to what stands in the code of the call that is being made."""
+    if isinstance(body, Template):
+        return body
+    text = str(attributes.get("sentry.message.template", body))
+    if written_nearby(text):
+        return keep_template(text)
+    line = attributes.get("code.line.number")
+    path = str(attributes.get("code.file.path", ""))
+    return keep_constants(text, call_site(path, line) if path and isinstance(line, int) else [])
 
 
 def filter_metric(metric: Mapping[str, object], rules: EventFilter) -> Item | None:
     """Return a clean metric; in strict mode none whose name no programmer wrote."""
-    name = str(metric.get("name", ""))
-    if rules.mode == "strict" and not written_nearby(name):
-        return None
+    name = metric.get("name")
     attributes = clean_attributes(_attributes(metric), rules)
-    return {**metric, "name": scrub_string(name), "attributes": attributes}
+    if rules.mode == "balanced":
+        return {**metric, "name": scrub_string(str(name)), "attributes": attributes}
+    if not isinstance(name, str) or not (isinstance(name, Template) or written_nearby(name)):
+        return None
+    kept = METRIC(metric)
+    clean: Item = dict(kept) if isinstance(kept, dict) else {}
+    return {**clean, "name": _filtered(name), "attributes": attributes}
 
 
 def filter_span(span: Mapping[str, object], rules: EventFilter) -> Item:
-    """Return a clean streamed span: its name and its attributes, all that a hook may change."""
-    name = VALUE if rules.mode == "strict" else scrub_string(str(span.get("name", "")))
-    return {**span, "name": name, "attributes": clean_attributes(_attributes(span), rules)}
+    """Return a clean streamed span: in strict mode with the name of a route, and with no other."""
+    attributes = clean_attributes(_attributes(span), rules)
+    if rules.mode == "balanced":
+        return {**span, "name": scrub_string(str(span.get("name", ""))), "attributes": attributes}
+    kept = STREAMED_SPAN(span)
+    clean: Item = dict(kept) if isinstance(kept, dict) else {}
+    named = transaction_name(span.get("name"), attributes.get("sentry.segment.name.source"))
+    return {**clean, "name": Template(named or VALUE), "attributes": attributes}
+
+
+def _filtered(text: str) -> Template:
+    return Template(scrub_string(text))
 
 
 def clean_batch(kind: str, payload: object, rules: EventFilter) -> Item:
@@ -75,7 +125,8 @@ def clean_batch(kind: str, payload: object, rules: EventFilter) -> Item:
     items = payload.get("items") if isinstance(payload, Mapping) else None
     if not isinstance(items, list):
         raise TypeError("a batch without items")
-    return {"version": 2, "items": [_clean_wired(kind, each, rules) for each in items]}
+    clean = (_clean_wired(kind, each, rules) for each in items if isinstance(each, Mapping))
+    return {"version": 2, "items": [each for each in clean if each]}
 
 
 def _clean_wired(kind: str, item: Mapping[str, object], rules: EventFilter) -> Item:
@@ -84,10 +135,10 @@ def _clean_wired(kind: str, item: Mapping[str, object], rules: EventFilter) -> I
         name: wired.get("value") if isinstance(wired, Mapping) else wired
         for name, wired in _attributes(item).items()
     }
-    attributes = {
-        name: {"value": value, "type": _type(value)}
-        for name, value in clean_attributes(plain, rules).items()
-    }
+    shown = clean_attributes(plain, rules)
+    if rules.mode == "balanced" and kind == "log":
+        shown = _hide_parameters(shown, scrub_string(str(item.get("body", ""))))
+    attributes = {name: {"value": each, "type": _type(each)} for name, each in shown.items()}
     if rules.mode == "balanced":
         rest = scrub({key: value for key, value in item.items() if key != "attributes"})
         ids = IDS(item)
@@ -95,11 +146,14 @@ def _clean_wired(kind: str, item: Mapping[str, object], rules: EventFilter) -> I
             return {}
         return {**rest, **ids, "attributes": attributes}
     kept = FORMS[kind](item)
-    # The hooks proved these: what a span is called is no longer known to be written in code.
-    texts = {key: scrub_string(str(item[key])) for key in ("body", "name") if key in item}
-    if kind == "span":
-        texts["name"] = VALUE
-    return {**(kept if isinstance(kept, dict) else {}), **texts, "attributes": attributes}
+    clean: Item = {**(kept if isinstance(kept, dict) else {}), "attributes": attributes}
+    # The hooks proved the texts, whose type says so: the calls that made them are over by now.
+    key = "body" if kind == "log" else "name"
+    text = item.get(key)
+    if isinstance(text, Template):
+        return {**clean, key: _filtered(text)}
+    # A metric is nothing without its name.
+    return {} if kind == "trace_metric" else {**clean, key: VALUE}
 
 
 def _type(value: object) -> str:

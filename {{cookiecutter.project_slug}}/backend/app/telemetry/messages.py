@@ -1,25 +1,42 @@
-"""Messages: the parts of a message that a programmer wrote, without the values put into it.
+"""Messages: what a programmer wrote of them, without the values put in; and names of loaded code.
 
 The words of a message stand in the code that made it. What is found among the constants of that
 code is kept, and all between is a value: `card declined for […] after […] tries`. A module's own
-constants count for nothing, because settings and secrets are written there.
+constants count for nothing here, because settings and secrets are written there. Code counts
+where its file is that of a loaded module: text that was compiled at run time may hold anything.
 """
 
+import linecache
 import re
+import string
 import sys
-from collections.abc import Iterable, Iterator
+import sysconfig
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Final
 
 VALUE: Final = "[…]"
 """Stands for whatever a programmer did not write."""
 
 _LONGEST = 16_384
+_LONGEST_NAME = 200
+_LONGEST_PUNCTUATION = 3
+_LONGEST_SPACE = 8
 _MOST_EXCEPTIONS = 50
 _MOST_FRAMES = 60
+_MOST_REMEMBERED = 4096
+_CALLERS = 3
 _LEAST_LETTERS = 3
 _PLACEHOLDER = re.compile(r"%(?:\(\w*\))?[#0\- +]*[\d*.]*[a-zA-Z%]|\{[^{}]*\}")
+_DEFINED = re.compile(r"^[ \t]*(?:async )?(?:def|class) (\w+)", re.MULTILINE)
+_PUNCTUATION = frozenset(string.punctuation + string.whitespace)
+_LIBRARIES = (
+    "<frozen ",
+    *(sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+_EXCEPTION_TEXTS = ("__init__", "__str__")
 
 
 class Template(str):
@@ -27,12 +44,28 @@ class Template(str):
 
     __slots__ = ()
 
+    def __str__(self) -> str:
+        """Return the text itself, so that the proof is not lost where the SDK asks for a text."""
+        return self
+
+
+# Code is remembered by its identity, because its hash takes long; it is held so that it lives.
+_fragments: Final[dict[int, tuple[CodeType, tuple[str, ...]]]] = {}
+_functions: Final[set[str]] = {
+    *("<module>", "<lambda>", "<locals>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+}
+"""Names of functions that are known to stand in code. That one ran proves nothing of its name."""
+
+
+# Parts of messages
+
 
 def keep_constants(message: str, codes: Iterable[CodeType]) -> Template:
     """Replace all of a message but the constants of the given code by `[…]`."""
     message = message[:_LONGEST]
     kept = bytearray(len(message))
-    for fragment in _fragments(tuple(dict.fromkeys(codes))):
+    found = {each for code in codes for each in _fragments_of(code) if each in message}
+    for fragment in sorted(found, key=lambda each: (-len(each), each)):
         start = message.find(fragment)
         while start >= 0:
             end = start + len(fragment)
@@ -50,10 +83,18 @@ def keep_constants(message: str, codes: Iterable[CodeType]) -> Template:
     return Template("".join(pieces))
 
 
+def keep_template(text: str) -> Template:
+    """Replace the places in a programmer's text where values are put in by `[…]`."""
+    return Template(_PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else VALUE, text))
+
+
 def _blank(gap: str) -> str:
-    """Replace a gap between constants, but for the spaces around it and for mere punctuation."""
+    """Replace a gap between constants, but for some spaces around it and a sign or two."""
     value = gap.strip()
-    return gap.replace(value, VALUE) if re.search(r"\w", value) else gap
+    before, _, after = gap.partition(value) if value else (gap, "", "")
+    if len(value) > _LONGEST_PUNCTUATION or not _PUNCTUATION.issuperset(value):
+        value = VALUE
+    return before[:_LONGEST_SPACE] + value + after[:_LONGEST_SPACE]
 
 
 def _stands_alone(message: str, start: int, end: int) -> bool:
@@ -63,66 +104,190 @@ def _stands_alone(message: str, start: int, end: int) -> bool:
     return not before and not after
 
 
-@lru_cache(maxsize=256)
-def _fragments(codes: tuple[CodeType, ...]) -> tuple[str, ...]:
-    """Collect the constant texts of code, split where values are put in, the longest first."""
-    fragments = set()
-    for code in codes:
-        if code.co_name == "<module>":
-            continue
+def _fragments_of(code: CodeType) -> tuple[str, ...]:
+    """Return the constant texts of code, split where values are put in."""
+    known = _fragments.get(id(code))
+    if known and known[0] is code:
+        return known[1]
+    fragments: set[str] = set()
+    if code.co_name != "<module>" and is_written(code):
         for constant in code.co_consts:
             if isinstance(constant, str):
                 fragments.update(_PLACEHOLDER.split(constant[:_LONGEST]))
-    worded = [each for each in fragments if sum(map(str.isalpha, each)) >= _LEAST_LETTERS]
-    return tuple(sorted(worded, key=lambda each: (-len(each), each)))
+    # A word of less than three letters is found in any text.
+    worded = tuple(each for each in fragments if sum(map(str.isalpha, each)) >= _LEAST_LETTERS)
+    if len(_fragments) >= _MOST_REMEMBERED:
+        _fragments.clear()
+    _fragments[id(code)] = (code, worded)
+    return worded
 
 
-def codes_of(exception: BaseException | None) -> list[CodeType]:
-    """Return the code that raised an exception, and those that it came from or contains."""
-    codes: list[CodeType] = []
-    for each in _related(exception):
+# Names of code
+
+
+def is_written(code: CodeType) -> bool:
+    """Whether code stands in the file of a loaded module."""
+    return code.co_filename in _files(len(sys.modules))
+
+
+@lru_cache(maxsize=1)
+def _files(count: int) -> Mapping[str, str]:
+    """Collect the files of all modules and whose they are, anew when there are more of them."""
+    files = {}
+    for name in list(sys.modules):
+        files[f"<frozen {name}>"] = name
+        files[file_of(name)] = name
+    files.pop("", None)
+    return files
+
+
+def is_own_text(text: str) -> bool:
+    """Whether the text stands in the service's own code, which is none of a library's."""
+    files = _files(len(sys.modules))
+    return any(stands_in(file, text) for file in files if not file.startswith(_LIBRARIES))
+
+
+def stands_in(file: str, text: str) -> bool:
+    """Whether the source of a loaded module has the text between quotation marks."""
+    if file not in _files(len(sys.modules)):
+        return False
+    source = "".join(linecache.getlines(file))
+    return f'"{text}"' in source or f"'{text}'" in source
+
+
+def file_of(module: str) -> str:
+    """Return the file of a loaded module, or nothing."""
+    file = getattr(sys.modules.get(module), "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else ""
+
+
+def find(module: str, path: str) -> object:
+    """Return what stands in a loaded module under a dotted path, without running any code."""
+    found: object = sys.modules.get(module)
+    for step in path.split("."):
+        names = getattr(found, "__dict__", None)
+        found = names.get(step) if isinstance(names, Mapping) else None
+    return found
+
+
+def find_anywhere(path: str) -> object:
+    """Return the class or function that any loaded module has under a dotted path."""
+    first = path.partition(".")[0]
+    for name, module in list(sys.modules.items()):
+        if first in getattr(module, "__dict__", ()):
+            found = find(name, path)
+            if isinstance(found, type | FunctionType):
+                return found
+    return None
+
+
+def is_class(module: str, path: str) -> bool:
+    """Whether a loaded module has a class of this name, or code that makes one in a function."""
+    if isinstance(find(module, path), type):
+        return True
+    steps = set(path.split("."))
+    return "<locals>" in steps and steps - {"<locals>"} <= names_in(module)
+
+
+def is_function(path: str, module: str = "") -> bool:
+    """Whether a function stands in a loaded module whose name or dotted path this is."""
+    return all(step in _functions or _is_named(step, module) for step in path.split("."))
+
+
+def _is_named(name: str, module: str) -> bool:
+    # To look at the module is quicker than to read its source, which has the inner functions too.
+    defined = getattr(sys.modules.get(module), "__dict__", {})
+    classes = (each for each in list(defined.values()) if isinstance(each, type))
+    live = name in defined or any(name in vars(each) for each in classes)
+    if live or name in names_in(module):
+        _functions.add(name)
+        return True
+    return False
+
+
+@lru_cache(maxsize=512)
+def names_in(module: str) -> frozenset[str]:
+    """Return the names of all functions and classes in the source of a loaded module."""
+    try:
+        with tokenize.open(file_of(module)) as source:
+            return frozenset(_DEFINED.findall(source.read()))
+    except Exception:  # there is no source, or none of Python
+        return frozenset()
+
+
+def _texts(constants: Iterable[object]) -> Iterator[str]:
+    for constant in constants:
+        if isinstance(constant, str) and len(constant) <= _LONGEST_NAME:
+            yield constant
+        elif isinstance(constant, tuple | frozenset):
+            yield from _texts(constant)
+
+
+def words_of(codes: Iterable[CodeType]) -> set[str]:
+    """Return the names and the texts that stand in code."""
+    words: set[str] = set()
+    for code in filter(is_written, codes):
+        words.update(code.co_names, code.co_varnames, code.co_freevars, _texts(code.co_consts))
+        words.add(code.co_name)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                words.update(constant.co_varnames[: constant.co_argcount])
+    return words
+
+
+# The code of what is happening
+
+
+def codes_of(exceptions: Iterable[BaseException]) -> list[CodeType]:
+    """Return the code on the tracebacks of exceptions, and of classes that word their messages."""
+    codes: dict[int, CodeType] = {}
+    for each in exceptions:
         traceback = each.__traceback__
         while traceback is not None:
-            codes.append(traceback.tb_frame.f_code)
+            codes[id(traceback.tb_frame.f_code)] = traceback.tb_frame.f_code
             traceback = traceback.tb_next
         # A class may word its own message, and has returned when it is raised.
-        for method in ("__init__", "__str__"):
+        for method in _EXCEPTION_TEXTS:
             code = getattr(getattr(type(each), method, None), "__code__", None)
             if isinstance(code, CodeType):
-                codes.append(code)
-    return codes
+                codes[id(code)] = code
+    return list(codes.values())
 
 
-def _related(exception: BaseException | None) -> Iterator[BaseException]:
+def related(exception: BaseException | None) -> list[BaseException]:
+    """Return an exception, and those that it came from or contains."""
     waiting = [exception]
-    seen: set[int] = set()
-    while waiting and len(seen) < _MOST_EXCEPTIONS:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
+    found: dict[int, BaseException] = {}
+    while waiting and len(found) < _MOST_EXCEPTIONS:
+        each = waiting.pop(0)
+        if each is None or id(each) in found:
             continue
-        seen.add(id(each))
-        yield each
+        found[id(each)] = each
         waiting += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
+    return list(found.values())
 
 
 def call_site(path: str, line: int) -> list[CodeType]:
-    """Return the code of the call that is being made at a line of a file; nothing if it is over.
+    """Return the code of the call that is being made at a line of a file, and of its callers.
 
-    The path may lack its beginning.
+    Nothing, if the call is over. The path may lack its beginning. A log call may stand in a
+    function that is handed the message: its callers have the words.
     """
-    return [
-        frame.f_code
-        for frame in _live_frames()
-        if frame.f_lineno == line and frame.f_code.co_filename.endswith(path)
-    ][:1]
+    frames = list(_live_frames())
+    for index, frame in enumerate(frames):
+        if frame.f_lineno == line and frame.f_code.co_filename.endswith(path):
+            return [each.f_code for each in frames[index : index + _CALLERS]]
+    return []
 
 
 def written_nearby(text: str) -> bool:
     """Whether a function that is being run has the text as a constant."""
-    return any(
-        frame.f_code.co_name != "<module>" and text in frame.f_code.co_consts
+    return bool(text) and any(
+        frame.f_code.co_name != "<module>"
+        and text in frame.f_code.co_consts
+        and is_written(frame.f_code)
         for frame in _live_frames()
     )
 

@@ -1,16 +1,21 @@
 """Options: what the SDK is told. Collection is off first; what is not collected can't leak."""
 
 import logging
-from collections.abc import Mapping
+import re
+import socket
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sentry_sdk.integrations import Integration
+from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.integrations.fastapi import FastApiIntegration
+from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
+from sentry_sdk.integrations.modules import ModulesIntegration
 from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
 from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
@@ -19,17 +24,31 @@ from sentry_sdk.integrations.threading import ThreadingIntegration
 Options = dict[str, Any]
 
 COLLECTION_OFF: Final[Mapping[str, object]] = {
+    "send_default_pii": None,  # False would only make the SDK warn that the option is old
+    "data_collection": None,  # any value of it would switch the SDK's own scrubber off
     "max_request_body_size": "never",  # and so bodies are not even read
     "include_local_variables": False,
     "include_source_context": False,  # lines of source hold literals
     "server_name": "",  # the host's name, unless something is given
     "auto_session_tracking": False,  # sessions carry addresses and agents
+    "enable_logs": False,
     "enable_db_query_source": False,
+    "enable_http_request_source": False,
     "trace_propagation_targets": [],  # no trace header, and no baggage, to any other host
-    "strict_trace_continuation": True,  # a stranger's header does not decide what is traced
+    "strict_trace_continuation": True,  # the trace of another organisation is not continued
     "spotlight": False,  # SENTRY_SPOTLIGHT=1 would send past the transport, with PII
     "debug": False,  # SENTRY_DEBUG=1 would write what is dropped to standard error
 }
+
+COLLECTION_ON: Final[Mapping[str, Callable[[], Options]]] = {
+    "SENTRY_INCLUDE_REQUEST_BODIES": lambda: {"max_request_body_size": "medium"},
+    "SENTRY_INCLUDE_LOCAL_VARIABLES": lambda: {"include_local_variables": True},
+    "SENTRY_INCLUDE_SOURCE_CONTEXT": lambda: {"include_source_context": True},
+    "SENTRY_INCLUDE_SERVER_NAME": lambda: {"server_name": socket.gethostname()},
+    "SENTRY_INCLUDE_SESSIONS": lambda: {"auto_session_tracking": True},
+    "SENTRY_INCLUDE_LOGS": lambda: {"enable_logs": True},
+}
+"""The options that turn a thing back on, by its setting. Three more settings add integrations."""
 
 RATES: Final[Mapping[str, tuple[float, float]]] = {
     "development": (1.0, 0.0),
@@ -39,6 +58,11 @@ RATES: Final[Mapping[str, tuple[float, float]]] = {
 """Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment."""
 
 
+def is_on(settings: object, name: str) -> bool:
+    """Whether a setting is True: what is misspelt was meant to let out less."""
+    return getattr(settings, name, False) is True
+
+
 def sdk_options(settings: object) -> Options:
     """Translate the service's settings; any object will do that has the `SENTRY_*` ones."""
     environment = _environment(settings)
@@ -46,11 +70,11 @@ def sdk_options(settings: object) -> Options:
     profiles = float(getattr(settings, "SENTRY_PROFILES_SAMPLE_RATE", 0.0))
     if getattr(settings, "SENTRY_SAMPLING", "explicit") == "environment":
         traces, profiles = RATES.get(environment, RATES["production"])
-    return {
+    options: Options = {
         "dsn": settings.SENTRY_DSN,  # type: ignore[attr-defined]  # the caller has looked
         "environment": environment,
-        "release": getattr(settings, "SENTRY_RELEASE", "")
-        or getattr(settings, "APP_VERSION", None),
+        # Where there is none the SDK would ask git.
+        "release": getattr(settings, "SENTRY_RELEASE", "") or getattr(settings, "APP_VERSION", ""),
         # None switches a machinery off, zero leaves it in place.
         "traces_sample_rate": traces or None,
         "profiles_sample_rate": profiles or None if traces else None,
@@ -58,9 +82,14 @@ def sdk_options(settings: object) -> Options:
         # subprocess to record URLs and arguments.
         "default_integrations": False,
         "auto_enabling_integrations": False,
-        "integrations": _integrations(),
+        "integrations": _integrations(settings),
         **COLLECTION_OFF,
     }
+    for name, turned_on in COLLECTION_ON.items():
+        if is_on(settings, name):
+            options |= turned_on()
+    options["trace_propagation_targets"] = [_requests_to(host) for host in _targets(settings)]
+    return options
 
 
 def _environment(settings: object) -> str:
@@ -72,15 +101,32 @@ def _environment(settings: object) -> str:
     return next(filter(None, found), "production")
 
 
-def _integrations() -> list[Integration]:
-    return [
+def _targets(settings: object) -> list[str]:
+    return list(getattr(settings, "SENTRY_TRACE_PROPAGATION_TARGETS", []))
+
+
+def _requests_to(host: str) -> str:
+    """Match the URLs of one host. The SDK would look for a mere name anywhere in them."""
+    return rf"(?i)^https?://(?:[^/?#\\]*@)?{re.escape(host)}(?::\d+)?(?:[/?#]|$)"
+
+
+def _integrations(settings: object) -> list[Integration]:
+    logs = logging.INFO if is_on(settings, "SENTRY_INCLUDE_LOGS") else None
+    integrations = [
         FastApiIntegration(),
         StarletteIntegration(),
         SqlalchemyIntegration(),
         AsyncioIntegration(task_spans=False),
-        LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=None),
+        LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=logs),
         DedupeIntegration(),  # the log of an exception that is reported already
         ExcepthookIntegration(),
         ThreadingIntegration(),
         AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
     ]
+    if is_on(settings, "SENTRY_INCLUDE_ARGV"):
+        integrations.append(ArgvIntegration())
+    if is_on(settings, "SENTRY_INCLUDE_MODULES"):
+        integrations.append(ModulesIntegration())
+    if _targets(settings):
+        integrations.append(HttpxIntegration())
+    return integrations

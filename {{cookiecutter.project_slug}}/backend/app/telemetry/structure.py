@@ -1,19 +1,55 @@
 """Structure: what of an event is its own shape, and so may leave in strict mode.
 
 An allow-list. Each key of each part names the check that its value must pass; a key that is not
-here, and a value that does not pass, stays behind.
+here, and a value that does not pass, stays behind. Names of code leave where that code is loaded,
+and what the service is called by leaves because its settings say so.
 """
 
+import builtins
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Final, TypeAlias
 
-from app.privacy import is_absolute, last_component, scrub, scrub_string
+from app.privacy import is_absolute, scrub_string
+from app.telemetry.messages import (
+    VALUE,
+    file_of,
+    find,
+    is_class,
+    is_function,
+)
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Check = Callable[[object], JSON]
 """Returns the value that may leave; None if none may."""
+
+# What a check was made of, for those who tell people what leaves.
+KEYS: Final[dict[Check, Mapping[str, Check]]] = {}
+ELEMENTS: Final[dict[Check, Check]] = {}
+WORDS: Final[dict[Check, frozenset[str]]] = {}
+
+
+class _Own:
+    """What the service is called by; nothing, until it is told."""
+
+    def __init__(self) -> None:
+        self.labels: frozenset[str] = frozenset()
+        self.routes: Callable[[], Collection[str]] = tuple
+
+
+_own = _Own()
+
+
+def tell_labels(*labels: str) -> None:
+    """Tell the release and the environment that the service is reported under."""
+    _own.labels = frozenset(labels)
+
+
+def tell_routes(routes: Callable[[], Collection[str]]) -> None:
+    """Tell what returns the templates of the routes that the service has."""
+    _own.routes = routes
 
 
 def identifier(value: object) -> str | None:
@@ -43,8 +79,18 @@ def own_tag(name: object, value: object) -> str | None:
 
 
 def number(value: object) -> JSON:
-    """Keep a number that is no identifier: a count, a size, a duration, a status."""
+    """Keep a number that is no identifier: a size, a duration, a measured value."""
     return value if isinstance(value, int | float) and abs(value) < _LARGEST else None
+
+
+def http_status(value: object) -> JSON:
+    """Keep the status of an HTTP response."""
+    return value if isinstance(value, int) and value in _STATUSES else None
+
+
+def count(value: object) -> JSON:
+    """Keep a whole number below a million: of a line, of a part, of how often."""
+    return value if isinstance(value, int) and 0 <= value < _MOST else None
 
 
 def timestamp(value: object) -> JSON:
@@ -54,9 +100,17 @@ def timestamp(value: object) -> JSON:
     return number(value)
 
 
+def nanoseconds(value: object) -> JSON:
+    """Keep a point in time, as nanoseconds."""
+    return value if isinstance(value, int) and 0 <= value < _LATEST else None
+
+
 def digits(value: object) -> JSON:
     """Keep a number that is written as text."""
-    return value if isinstance(value, str) and value.isdecimal() else number(value)
+    if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+        return number(value)
+    # The ids of threads have as many digits as cards.
+    return value if len(value) <= _SHORT or scrub_string(value) == value else None
 
 
 def decimal(value: object) -> JSON:
@@ -69,42 +123,106 @@ def flag(value: object) -> JSON:
     return value if isinstance(value, bool) else None
 
 
-def word(value: object) -> JSON:
-    """Keep a name as code has it: of a class, a function, a release, an environment."""
-    if not isinstance(value, str) or not _WORD.fullmatch(value):
-        return None
-    return value if scrub_string(value) == value else None
-
-
 def module(value: object) -> JSON:
-    """Keep the name of a module that is loaded, or of something in one."""
-    known = isinstance(value, str) and value.partition(".")[0] in sys.modules
-    return word(value) if known else None
+    """Keep the name of a module that is loaded."""
+    return value if isinstance(value, str) and value in sys.modules else None
 
 
-def file_name(value: object) -> JSON:
-    """Keep a source file's relative path, or the last component of an absolute one."""
+def class_name(value: object) -> JSON:
+    """Keep the name of a class that a loaded module has, of that module or a built-in one."""
+    return value if isinstance(value, str) and value in _BUILTINS else None
+
+
+def function(value: object, place: str = "") -> JSON:
+    """Keep the name of a function that stands in the code of a loaded module; else put `[…]`."""
     if not isinstance(value, str):
         return None
-    relative = last_component(value) if is_absolute(value) else value
-    return scrub_string(relative[-_LONGEST_NAME:])
+    return value if is_function(value, place) else VALUE
+
+
+def file_name(value: object, place: str = "") -> JSON:
+    """Keep the path of a source file: of a loaded module, or one of plain small letters.
+
+    Of an absolute path, only the last component is kept.
+    """
+    if not isinstance(value, str):
+        return None
+    last = value[max(value.rfind("/"), value.rfind("\\")) + 1 :]
+    if place:
+        file = file_of(place)
+        if file == value or file.endswith(("/" + value, "\\" + value)):
+            return last if is_absolute(value) else value
+        # Code that was made at run time may be said to stand anywhere.
+        return last if last in {"<string>", f"<frozen {place}>"} else VALUE
+    return _plain_paths[value, last]
+
+
+def logger(value: object) -> JSON:
+    """Keep the name of a logger that is called like a loaded module, or is well known."""
+    return value if isinstance(value, str) and value in LOGGERS else module(value)
 
 
 def version(value: object) -> JSON:
-    """Keep a release or a version, even one that could be an address."""
-    kept = scrub(value, "version")
-    return kept if isinstance(kept, str) else None
+    """Keep a version: at most three numbers, and what follows these in a version."""
+    return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
 
 
-def text(value: object) -> JSON:
-    """Keep a text that is ours, without what the filter finds in it."""
-    return scrub_string(value) if isinstance(value, str) else None
+def release(value: object) -> JSON:
+    """Keep the release that the settings name, or one that is a version."""
+    return value if isinstance(value, str) and value in _own.labels else version(value)
+
+
+def environment(value: object) -> JSON:
+    """Keep the environment that the settings name, or a usual one."""
+    known = _own.labels | ENVIRONMENTS
+    return value if isinstance(value, str) and value in known else None
+
+
+def integration(value: object) -> JSON:
+    """Keep the name of a loaded integration of the SDK."""
+    if not isinstance(value, str):
+        return None
+    return value if f"sentry_sdk.integrations.{value}" in sys.modules else None
+
+
+def sdk_name(value: object) -> JSON:
+    """Keep the name of the SDK, which may end in that of an integration."""
+    if not isinstance(value, str) or not value.startswith(_SDK):
+        return None
+    return value if value == _SDK or integration(value[len(_SDK) + 1 :]) else None
+
+
+def route(value: object) -> JSON:
+    """Keep the template of a route that the service has."""
+    return value if isinstance(value, str) and value in _own.routes() else None
+
+
+def transaction_name(name: object, source: object) -> str | None:
+    """Keep a route's template that the service has, or the name of a function or a class.
+
+    What else names a transaction is an address, or was put together when it was run.
+    """
+    if not isinstance(name, str) or not isinstance(source, str):
+        return None
+    if source == "route":
+        return name if name in TRANSACTIONS or route(name) else None
+    if source in {"component", "view", "task"}:
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            if find(".".join(parts[:end]), ".".join(parts[end:])) is not None:
+                return name
+    return None
 
 
 def one_of(*values: str) -> Check:
     """Keep a text from a list."""
     known = frozenset(values)
-    return lambda value: value if isinstance(value, str) and value in known else None
+
+    def kept(value: object) -> JSON:
+        return value if isinstance(value, str) and value in known else None
+
+    WORDS[kept] = known
+    return kept
 
 
 def each(check: Check) -> Check:
@@ -114,6 +232,7 @@ def each(check: Check) -> Check:
         items = value if isinstance(value, list | tuple) else []
         return [item for item in map(check, items) if item is not None]
 
+    ELEMENTS[kept] = check
     return kept
 
 
@@ -121,25 +240,118 @@ def part(keys: Mapping[str, Check]) -> Check:
     """Keep of a mapping the keys that have a check, where their values pass it."""
 
     def kept(value: object) -> JSON:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             return None
-        checked = {key: check(value[key]) for key, check in keys.items() if key in value}
-        return {key: item for key, item in checked.items() if item is not None}
+        clean: dict[str, JSON] = {}
+        for key, check in keys.items():
+            if key in value:
+                item = check(value[key])
+                if item is not None:
+                    clean[key] = item
+        return clean
 
+    KEYS[kept] = keys
     return kept
 
 
-_LONGEST_NAME = 200
+def stack_frame(keys: Mapping[str, Check]) -> Check:
+    """Keep of a frame what `part` does, but names of code only where its module is loaded."""
+    unplaced = part({key: check for key, check in keys.items() if key not in _PLACE[:2]})
+    placed = part({key: check for key, check in keys.items() if key not in _PLACE})
+
+    def kept(value: object) -> JSON:
+        home = value.get("module") if isinstance(value, dict) else None
+        if not isinstance(home, str) or home not in sys.modules:
+            return unplaced(value)
+        clean = placed(value)
+        if isinstance(clean, dict) and isinstance(value, dict):
+            get = value.get
+            with suppress(TypeError):  # what is in the place of a name can't even be looked up
+                clean.update(_places[home, get("function"), get("filename"), get("abs_path")])
+        return clean
+
+    KEYS[kept] = keys
+    return kept
+
+
+class _PlainPaths(dict[tuple[str, str], str | None]):
+    """Remembers paths of plain small letters, by themselves and their last component."""
+
+    def __missing__(self, path: tuple[str, str]) -> str | None:
+        value, last = path
+        if not _PLAIN_PATH.fullmatch(last):
+            return None
+        whole = value.partition("/")[0] in sys.modules and _PLAIN_PATH.fullmatch(value)
+        if len(self) >= _MOST_PLACES:
+            self.clear()
+        self[path] = value if whole else last
+        return self[path]
+
+
+class _Places(dict[tuple[object, ...], dict[str, JSON]]):
+    """Remembers what of a frame's names is proved; those that are not are looked for each time."""
+
+    def __missing__(self, place: tuple[object, ...]) -> dict[str, JSON]:
+        home = str(place[0])
+        clean: dict[str, JSON] = {"module": home}
+        for key, check, name in zip(_PLACE[1:], _PLACING, place[1:], strict=True):
+            if (known := check(name, home)) is not None:
+                clean[key] = known
+        if VALUE not in clean.values():
+            if len(self) >= _MOST_PLACES:
+                self.clear()
+            self[place] = clean
+        return clean
+
+
+def exception(keys: Mapping[str, Check]) -> Check:
+    """Keep of an exception what `part` does, and the name of a class that its module has."""
+    rest = part(keys)
+
+    def kept(value: object) -> JSON:
+        clean = rest(value)
+        if isinstance(clean, dict) and isinstance(value, Mapping):
+            name, place = value.get("type"), clean.get("module")
+            if isinstance(name, str) and isinstance(place, str) and is_class(place, name):
+                clean["type"] = name
+        return clean
+
+    KEYS[kept] = keys
+    return kept
+
+
 _LARGEST = 10**12
+_MOST = 10**6
+_SHORT = 12
+_LATEST = 10**19
+_MOST_PLACES = 4096
+_PLACE = ("module", "function", "filename", "abs_path")
+_PLACING = (function, file_name, file_name)
+_places = _Places()
+_plain_paths = _PlainPaths()
+_PLAIN_PATH = re.compile(r"(?:[a-z_]{1,30}/){0,8}[a-z_]{1,30}\.py")
+_SDK = "sentry.python"
+_BUILTINS = frozenset(name for name, value in vars(builtins).items() if isinstance(value, type))
+_STATUSES = range(100, 600)
+_DIGITS = re.compile(r"\d{1,20}", re.ASCII)
 _DECIMAL = re.compile(r"[01](?:\.\d{1,20})?")
 _ID = re.compile(r"(?i:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
-_WORD = re.compile(r"[\w.<>@+-]{1,200}")
+_VERSION = re.compile(
+    r"\d{1,4}(?:\.\d{1,5}){0,2}(?:[-+.]?(?:a|alpha|b|beta|c|dev|final|post|rc)\.?\d{0,3}){0,2}\+?",
+    re.ASCII,
+)
+
+LOGGERS: Final = frozenset({"root", "uvicorn.access", "uvicorn.error", "py.warnings"})
+ENVIRONMENTS: Final = frozenset({"development", "local", "production", "staging", "test"})
+TRANSACTIONS: Final = frozenset({"generic ASGI request", "generic WSGI request"})
+"""What the SDK calls a request that no route has taken yet."""
 
 LEVEL: Final = one_of("debug", "info", "warning", "error", "critical", "fatal")
+SEVERITY: Final = one_of("trace", "debug", "info", "warn", "error", "fatal")
 METHOD: Final = one_of(
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"
 )
@@ -160,6 +372,18 @@ ORIGIN: Final = one_of(
 )
 SYSTEM: Final = one_of("sqlite", "postgresql", "redis", "mysql")
 PLATFORM: Final = one_of("python", "native")
+RUNTIME: Final = one_of("CPython", "PyPy")
+LOSS: Final = one_of(
+    *("backpressure", "before_send", "cache_overflow", "event_processor", "full_queue"),
+    *("ignored", "insufficient_data", "internal_sdk_error", "network", "network_error"),
+    *("queue_overflow", "ratelimit_backoff", "sample_rate", "self_rate_limits", "send_error"),
+    *("callback_error", "no_parent_span", "status_413", "status_429", "status_500"),
+)
+CATEGORY: Final = one_of(
+    *("attachment", "default", "error", "internal", "log_byte", "log_item", "monitor", "profile"),
+    *("profile_chunk", "security", "session", "span", "trace_metric", "trace_metric_byte"),
+    "transaction",
+)
 
 IDS: Final = part(
     {
@@ -171,14 +395,14 @@ IDS: Final = part(
 )
 """The ids of an event, a trace or a span, wherever its structure holds them."""
 
-FRAME: Final = part(
+FRAME: Final = stack_frame(
     {
-        "function": word,
-        "module": word,
+        "function": function,
+        "module": module,
         "filename": file_name,
         "abs_path": file_name,
-        "lineno": number,
-        "colno": number,
+        "lineno": count,
+        "colno": count,
         "in_app": flag,
     }
 )
@@ -190,22 +414,21 @@ MECHANISM: Final = part(
             *("excepthook", "threading", "unraisablehook"),
         ),
         "handled": flag,
-        "exception_id": number,
-        "parent_id": number,
+        "exception_id": count,
+        "parent_id": count,
         "is_exception_group": flag,
         "source": one_of("__cause__", "__context__"),
     }
 )
-EXCEPTION: Final = part(
+EXCEPTION: Final = exception(
     {
-        "type": word,
+        "type": class_name,
         "module": module,
         "mechanism": MECHANISM,
         "stacktrace": STACK,
-        "thread_id": number,
     }
 )
-THREAD: Final = part({"id": number, "crashed": flag, "current": flag, "stacktrace": STACK})
+THREAD: Final = part({"crashed": flag, "current": flag, "stacktrace": STACK})
 SAMPLING: Final = part(
     {
         "trace_id": identifier,
@@ -230,8 +453,8 @@ TRACE: Final = part(
 CONTEXTS: Final = part(
     {
         "trace": TRACE,
-        "runtime": part({"name": one_of("CPython", "PyPy"), "version": version}),
-        "response": part({"status_code": number}),
+        "runtime": part({"name": RUNTIME, "version": version}),
+        "response": part({"status_code": http_status}),
     }
 )
 SPAN: Final = part(
@@ -248,7 +471,7 @@ SPAN: Final = part(
         "data": part(
             {
                 "db.system": SYSTEM,
-                "http.response.status_code": number,
+                "http.response.status_code": http_status,
                 "http.method": METHOD,
                 "http.request.method": METHOD,
             }
@@ -257,10 +480,10 @@ SPAN: Final = part(
 )
 SDK: Final = part(
     {
-        "name": word,
+        "name": sdk_name,
         "version": version,
-        "integrations": each(word),
-        "packages": each(part({"name": text, "version": version})),
+        "integrations": each(integration),
+        "packages": each(part({"name": one_of("pypi:sentry-sdk"), "version": version})),
     }
 )
 CRUMB: Final = part(
@@ -280,10 +503,10 @@ EVENT: Final = part(
         "start_timestamp": timestamp,
         "platform": PLATFORM,
         "level": LEVEL,
-        "logger": module,
-        "release": version,
+        "logger": logger,
+        "release": release,
         "dist": version,
-        "environment": text,
+        "environment": environment,
         "sdk": SDK,
         "contexts": CONTEXTS,
         "exception": part({"values": each(EXCEPTION)}),
@@ -292,35 +515,33 @@ EVENT: Final = part(
         "request": part({"method": METHOD}),
         "spans": each(SPAN),
         "check_in_id": identifier,
-        "monitor_slug": word,
         "status": STATUS,
         "duration": number,
     }
 )
 """An event, a transaction or a check-in."""
 
-TEMPLATED: Final = frozenset({"route", "component", "view", "task"})
-"""Kinds of transaction names that are written in code; a name of another kind is an address."""
-
 LOG: Final = part(
-    {"timestamp": timestamp, "level": LEVEL, "trace_id": identifier, "span_id": span_identifier}
+    {"timestamp": timestamp, "level": SEVERITY, "trace_id": identifier, "span_id": span_identifier}
 )
+LOG_RECORD: Final = part(
+    {
+        "time_unix_nano": nanoseconds,
+        "severity_text": SEVERITY,
+        "severity_number": count,
+        "trace_id": identifier,
+        "span_id": span_identifier,
+    }
+)
+"""A log as the hook sees it, before the SDK gives it the form of the wire."""
 METRIC: Final = part(
     {
         "timestamp": timestamp,
         "type": one_of("counter", "gauge", "distribution"),
         "unit": one_of(
-            *(
-                "nanosecond",
-                "microsecond",
-                "millisecond",
-                "second",
-                "minute",
-                "hour",
-                "day",
-                "week",
-            ),
-            *("bit", "byte", "kilobyte", "megabyte", "gigabyte", "ratio", "percent", "none"),
+            *("nanosecond", "microsecond", "millisecond", "second", "minute", "hour", "day"),
+            *("week", "bit", "byte", "kilobyte", "megabyte", "gigabyte", "ratio", "percent"),
+            "none",
         ),
         "value": number,
         "trace_id": identifier,
@@ -341,21 +562,23 @@ STREAMED_SPAN: Final = part(
 ATTRIBUTES: Final = {
     "sentry.op": OPERATION,
     "sentry.origin": ORIGIN,
-    "sentry.release": version,
-    "sentry.environment": text,
-    "sentry.sdk.name": word,
+    "sentry.release": release,
+    "sentry.environment": environment,
+    "sentry.sdk.name": sdk_name,
     "sentry.sdk.version": version,
-    "sentry.severity_text": one_of("trace", "debug", "info", "warn", "error", "fatal"),
-    "sentry.severity_number": number,
+    "sentry.severity_text": SEVERITY,
+    "sentry.severity_number": count,
+    "sentry.segment.name.source": one_of("component", "custom", "route", "task", "url", "view"),
     "db.system.name": SYSTEM,
+    "http.route": route,
     "http.request.method": METHOD,
-    "http.response.status_code": number,
-    "process.runtime.name": one_of("CPython", "PyPy"),
+    "http.response.status_code": http_status,
+    "process.runtime.name": RUNTIME,
     "process.runtime.version": version,
 }
 """Attributes of logs, metrics and streamed spans, by name."""
 
-_RELEASE: Final = part({"release": version, "environment": text})
+_RELEASE: Final = part({"release": release, "environment": environment})
 SESSION: Final = part(
     {
         "sid": identifier,
@@ -364,8 +587,8 @@ SESSION: Final = part(
         "timestamp": timestamp,
         "duration": number,
         "status": STATUS,
-        "errors": number,
-        "seq": number,
+        "errors": count,
+        "seq": count,
         "attrs": _RELEASE,
     }
 )
@@ -376,10 +599,10 @@ SESSIONS: Final = part(
             part(
                 {
                     "started": timestamp,
-                    "exited": number,
-                    "errored": number,
-                    "crashed": number,
-                    "abnormal": number,
+                    "exited": count,
+                    "errored": count,
+                    "crashed": count,
+                    "abnormal": count,
                 }
             )
         ),
@@ -390,7 +613,7 @@ SESSIONS: Final = part(
 REPORT: Final = part(
     {
         "timestamp": timestamp,
-        "discarded_events": each(part({"reason": word, "category": word, "quantity": number})),
+        "discarded_events": each(part({"reason": LOSS, "category": CATEGORY, "quantity": count})),
     }
 )
 
@@ -403,20 +626,20 @@ PROFILE: Final = part(
         "chunk_id": identifier,
         "profiler_id": identifier,
         "timestamp": timestamp,
-        "release": version,
-        "environment": text,
+        "release": release,
+        "environment": environment,
         "client_sdk": SDK,
-        "device": part({"architecture": word}),
-        "os": part({"name": word, "version": version}),
-        "runtime": part({"name": word, "version": version}),
+        "device": part({"architecture": one_of("aarch64", "arm64", "x86_64", "AMD64")}),
+        "os": part({"name": one_of("Linux", "Darwin", "Windows"), "version": version}),
+        "runtime": part({"name": RUNTIME, "version": version}),
         "profile": part(
             {
                 "frames": each(FRAME),
-                "stacks": each(each(number)),
+                "stacks": each(each(count)),
                 "samples": each(
                     part(
                         {
-                            "stack_id": number,
+                            "stack_id": count,
                             "thread_id": digits,
                             "timestamp": timestamp,
                             "elapsed_since_start_ns": digits,

@@ -3,8 +3,8 @@
 Some of what the SDK sends passes no hook: sessions, profiles, spans that are made late, the
 caller's baggage in the envelope's header, attachments. This is the one place that sees all of
 it: `_send_envelope`, called in the SDK's worker thread, where an exception drops the envelope and
-reaches nobody. It is private API, pinned by the range of versions in `pyproject.toml`; after
-initialisation `app.sentry` checks that this transport is the one in use.
+reaches nobody. It is private API, pinned by the range of versions in `pyproject.toml`; what is
+relied on is proved each time that reporting starts, and without proof it does not.
 """
 
 import json
@@ -12,16 +12,21 @@ import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from typing import ClassVar, Final
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from sentry_sdk.client import BaseClient
 from sentry_sdk.envelope import Envelope, Item, PayloadRef
 from sentry_sdk.transport import HttpTransport
+from sentry_sdk.worker import BackgroundWorker
 
-from app.telemetry.event_filter import Clean, EventFilter
+from app.telemetry import Clean, EventFilter
 from app.telemetry.items import FORMS, clean_batch
 from app.telemetry.messages import VALUE
+from app.telemetry.options import Options
 from app.telemetry.structure import (
+    JSON,
     PROFILE,
     REPORT,
     SAMPLING,
@@ -31,6 +36,9 @@ from app.telemetry.structure import (
     identifier,
     timestamp,
 )
+
+if TYPE_CHECKING:
+    from sentry_sdk._types import EventDataCategory  # which is not there when the program runs
 
 _PASSING: Final = frozenset({"status_413", "status_429"})
 """One report that is too large, or too many for now: others arrive."""
@@ -66,6 +74,10 @@ class NotCleanError(Exception):
     """An item that can't be proved clean."""
 
 
+class UnexpectedSdkError(Exception):
+    """The SDK is not as this transport needs it; the message says in what."""
+
+
 class ScrubbingTransport(HttpTransport):
     """Sends what it has rebuilt. The SDK makes the instance: see `transport_for`."""
 
@@ -73,28 +85,31 @@ class ScrubbingTransport(HttpTransport):
     dropped: ClassVar[Counter[str]]
     """Items that were not sent, by their type."""
 
+    # The SDK calls the first three where the application is, and lets through what they raise.
+
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Queue an envelope; a fault here would reach the application, so it drops instead."""
+        """Queue an envelope, or drop it."""
         try:
             super().capture_envelope(envelope)
         except Exception:
-            self._count(envelope.items)
+            self._drop(envelope.items)
 
-    def _send_envelope(self, envelope: Envelope) -> None:
-        items, refused = [], []
-        for item in envelope.items:
-            try:
-                items.append(self._rebuild(item))
-            except Exception:
-                refused.append(item)
-        self._count(refused)
-        if items:
-            headers = self._headers(envelope.headers, _name_of(items))
-            _sending.now = True
-            try:
-                super()._send_envelope(Envelope(headers=headers, items=items))
-            finally:
-                _sending.now = False
+    def record_lost_event(
+        self,
+        reason: str,
+        data_category: "EventDataCategory | None" = None,
+        item: Item | None = None,
+        *,
+        quantity: int = 1,
+    ) -> None:
+        """Count what was not sent, for the next client report."""
+        with suppress(Exception):
+            super().record_lost_event(reason, data_category, item, quantity=quantity)
+
+    def flush(self, timeout: float, callback: Callable[[int, float], None] | None = None) -> None:
+        """Wait until what is queued is sent, for at most `timeout` seconds."""
+        with suppress(Exception):
+            super().flush(timeout, callback)
 
     def on_dropped_event(self, reason: str) -> None:
         """Say once that reports do not arrive, by the kind of the fault: the rest names the DSN."""
@@ -108,7 +123,39 @@ class ScrubbingTransport(HttpTransport):
             kind = type(cause).__name__ if cause else reason
             log.warning("Reports do not arrive at Sentry (%s); this is said once", kind)
 
-    def _count(self, items: list[Item]) -> None:
+    def _send_envelope(self, envelope: Envelope) -> None:
+        rebuilt = self._rebuild_envelope(envelope)
+        if rebuilt.items:
+            _sending.now = True
+            try:
+                super()._send_envelope(rebuilt)
+            finally:
+                _sending.now = False
+
+    def _fetch_pending_client_report(self, force: bool = False, interval: int = 60) -> Item | None:
+        # The SDK adds a report to an envelope that was rebuilt before.
+        report = super()._fetch_pending_client_report(force, interval)
+        if report is None:
+            return None
+        items = self._rebuild_envelope(Envelope(items=[report])).items
+        return items[0] if items else None
+
+    def _rebuild_envelope(self, envelope: Envelope) -> Envelope:
+        """Return what may leave of an envelope: possibly nothing. It does not raise."""
+        items, refused = [], []
+        for item in envelope.items:
+            try:
+                items.append(self._rebuild(item))
+            except Exception:
+                refused.append(item)
+        self._drop(refused)
+        try:
+            return Envelope(self._headers(envelope.headers, _name_of(items)), items)
+        except Exception:
+            self._drop(items)
+            return Envelope()
+
+    def _drop(self, items: list[Item]) -> None:
         for item in items:
             self.dropped[str(item.type)] += 1
             self.record_lost_event("before_send", data_category=item.data_category)
@@ -125,7 +172,10 @@ class ScrubbingTransport(HttpTransport):
             return Item(PayloadRef(json=proven), type=kind)
         if kind in FORMS:
             batch = clean_batch(kind, payload, self.rules)
-            count = {"item_count": len(payload["items"])}
+            kept = batch["items"]
+            if not isinstance(kept, list) or not kept:
+                raise NotCleanError(kind)
+            count = {"item_count": len(kept)}
             return Item(PayloadRef(json=batch), count, kind, CONTENT_TYPES[kind])
         rebuilt = REBUILT[kind](payload)
         if not rebuilt:
@@ -148,9 +198,16 @@ class ScrubbingTransport(HttpTransport):
                 "release": self.options["release"],
                 "environment": self.options["environment"],
                 "transaction": transaction,
+                "sample_rate": _six_digits(trace.get("sample_rate")),
+                "sample_rand": _six_digits(trace.get("sample_rand")),
             }
             headers["trace"] = trace | {key: value for key, value in own.items() if value}
         return {key: value for key, value in headers.items() if value is not None}
+
+
+def _six_digits(share: JSON) -> JSON:
+    """Cut a share to the digits that sampling has: the caller may have sent more in them."""
+    return share[: len("0.123456")] if isinstance(share, str) else None
 
 
 def _name_of(items: list[Item]) -> str:
@@ -165,6 +222,55 @@ def _name_of(items: list[Item]) -> str:
 def transport_for(rules: EventFilter) -> type[ScrubbingTransport]:
     """Make the transport's class for one filter."""
     return type("Transport", (ScrubbingTransport,), {"rules": rules, "dropped": Counter()})
+
+
+class _AtOnce(BackgroundWorker):
+    """A worker that does without its thread."""
+
+    def submit(self, callback: Callable[[], object]) -> bool:
+        callback()
+        return True
+
+
+class _Probe(HttpTransport):
+    """Stands in for a transport to see where the SDK brings an envelope; sends nothing."""
+
+    def __init__(self) -> None:
+        self.options = {"send_client_reports": False}
+        self._worker = _AtOnce()
+        self.brought: list[Envelope] = []
+
+    def _send_envelope(self, envelope: Envelope) -> None:
+        self.brought.append(envelope)
+
+
+def prove_last_line() -> None:
+    """Raise UnexpectedSdkError unless the SDK brings each envelope to `_send_envelope`."""
+    for name in ("_send_envelope", "_fetch_pending_client_report", "record_lost_event"):
+        if not callable(getattr(HttpTransport, name, None)):
+            raise UnexpectedSdkError(f"its transport has no {name}")
+    probe, envelope = _Probe(), Envelope()
+    probe.capture_envelope(envelope)
+    if probe.brought != [envelope]:
+        raise UnexpectedSdkError("envelopes do not pass the last line of its transport")
+
+
+def prove_client(client: BaseClient, asked: Options) -> None:
+    """Raise UnexpectedSdkError unless a client works with the options that it was given."""
+    # `type`, as the SDK's wrapper that prints envelopes poses as what it wraps.
+    if type(client.transport) is not asked["transport"]:
+        raise UnexpectedSdkError("it does not use the service's transport")
+    if client.spotlight is not None:
+        raise UnexpectedSdkError("it sends past the transport")
+    if client.integrations.keys() != {each.identifier for each in asked["integrations"]}:
+        raise UnexpectedSdkError("it does not have the integrations that were asked for")
+    for name, value in asked.items():
+        # What is not given is filled in: `data_collection` by what was asked for without it.
+        held = client.options.get(name)
+        if name == "data_collection":
+            held = None if held is None or not held["provided_by_user"] else held
+        if held != value:
+            raise UnexpectedSdkError(f"it did not take the option {name}")
 
 
 def silence_http_library() -> None:

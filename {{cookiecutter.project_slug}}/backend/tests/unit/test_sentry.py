@@ -4,19 +4,25 @@ import copy
 import importlib
 import json
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sentry_sdk
+from sentry_sdk.integrations import setup_integrations
+from sentry_sdk.integrations.argv import ArgvIntegration
+from sentry_sdk.tracing_utils import should_propagate_trace
+from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
 
 from app import sentry
 from app.core.config import Settings
 from app.core.request_id import request_id
-from app.telemetry import identity
+from app.telemetry import identity, options
 from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -269,7 +275,7 @@ def test_a_fault_in_the_filter_lets_nothing_out(
         raise RecursionError
 
     sentry.add_breadcrumb("before")
-    monkeypatch.setattr("app.telemetry.event_filter.scrub", fail)
+    monkeypatch.setattr("app.telemetry.scrub", fail)
     sentry.add_breadcrumb(SECRET)
     assert sentry.capture_message(SECRET) is None
     sentry_sdk.flush(2)
@@ -359,17 +365,131 @@ def test_sampling_follows_the_environment_where_that_is_asked_for() -> None:
 
 def test_collection_is_off() -> None:
     start()
-    options = sentry_sdk.get_client().options
-    assert options["max_request_body_size"] == "never"
-    assert options["include_local_variables"] is False
-    assert options["include_source_context"] is False
-    assert options["trace_propagation_targets"] == []
-    assert options["spotlight"] is False
-    assert not options["send_default_pii"]
-    assert not {"argv", "modules", "stdlib"} & set(sentry_sdk.get_client().integrations)
-    assert {"fastapi", "starlette", "sqlalchemy", "logging"} <= set(
-        sentry_sdk.get_client().integrations
-    )
+    held = sentry_sdk.get_client().options
+    for name, value in options.COLLECTION_OFF.items():
+        assert name == "data_collection" or held[name] == value
+    assert not held["data_collection"]["provided_by_user"]
+    assert set(sentry_sdk.get_client().integrations) == {
+        *("fastapi", "starlette", "sqlalchemy", "asyncio", "logging", "dedupe"),
+        *("excepthook", "threading", "atexit"),
+    }
+
+
+TURNED_ON: dict[str, tuple[str, object]] = {
+    "SENTRY_INCLUDE_REQUEST_BODIES": ("max_request_body_size", "medium"),
+    "SENTRY_INCLUDE_LOCAL_VARIABLES": ("include_local_variables", True),
+    "SENTRY_INCLUDE_SOURCE_CONTEXT": ("include_source_context", True),
+    "SENTRY_INCLUDE_SERVER_NAME": ("server_name", socket.gethostname()),
+    "SENTRY_INCLUDE_SESSIONS": ("auto_session_tracking", True),
+    "SENTRY_INCLUDE_LOGS": ("enable_logs", True),
+}
+
+
+def test_every_setting_that_turns_a_thing_on_is_tested() -> None:
+    settings_of_kind = {name for name in Settings.model_fields if "_INCLUDE_" in name}
+    assert settings_of_kind == TURNED_ON.keys() | {"SENTRY_INCLUDE_ARGV", "SENTRY_INCLUDE_MODULES"}
+    assert TURNED_ON.keys() == options.COLLECTION_ON.keys()
+
+
+@pytest.mark.parametrize("name", TURNED_ON)
+def test_a_setting_turns_one_thing_on(name: str) -> None:
+    option, value = TURNED_ON[name]
+    start(**{name: True})
+    held = sentry_sdk.get_client().options
+    assert held[option] == value
+    changed = {
+        each
+        for each, off in options.COLLECTION_OFF.items()
+        if each != "data_collection" and held[each] != off
+    }
+    assert changed == {option}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "integration"),
+    [
+        ("SENTRY_INCLUDE_ARGV", True, "argv"),
+        ("SENTRY_INCLUDE_MODULES", True, "modules"),
+        ("SENTRY_TRACE_PROPAGATION_TARGETS", ["named.test"], "httpx"),
+    ],
+)
+def test_a_setting_adds_one_integration(name: str, value: object, integration: str) -> None:
+    start()
+    usual = set(sentry_sdk.get_client().integrations)
+    start(**{name: value})
+    assert set(sentry_sdk.get_client().integrations) == usual | {integration}
+
+
+@pytest.mark.parametrize("value", ["true", "false", 1, None, [True]])
+def test_what_is_not_true_turns_nothing_on(value: object) -> None:
+    names = [*TURNED_ON, "SENTRY_INCLUDE_ARGV", "SENTRY_INCLUDE_MODULES"]
+    start(**dict.fromkeys(names, value))
+    held = sentry_sdk.get_client().options
+    for name, off in options.COLLECTION_OFF.items():
+        assert name == "data_collection" or held[name] == off
+    assert not {"argv", "modules"} & set(sentry_sdk.get_client().integrations)
+
+
+def kept_of(mode: str, sent: list[dict[str, Any]]) -> dict[str, Any]:
+    """Report an error with all turned on, and return what is sent of it."""
+    names = [*TURNED_ON, "SENTRY_INCLUDE_ARGV", "SENTRY_INCLUDE_MODULES"]
+    start(**dict.fromkeys(names, True), SENTRY_PRIVACY_MODE=mode)
+    sentry.capture_exception(raised("no"))
+    return report(sent)
+
+
+def test_what_is_turned_on_is_sent_in_balanced(
+    sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve", "--port", "80", f"--password={SECRET}"])
+    event = kept_of("balanced", sent)
+    frame = event["exception"]["values"][0]["stacktrace"]["frames"][-1]
+    assert frame["vars"] == {"message": "'no'"}
+    assert frame["context_line"].strip() == "raise ValueError(message)"
+    assert event["server_name"] == socket.gethostname()
+    assert event["extra"]["sys.argv"] == ["serve", "--port", "80", "--password=[Filtered]"]
+    assert event["modules"]["sentry-sdk"] == sentry_sdk.VERSION
+
+
+def test_what_strict_never_sends_it_does_not_send_when_it_is_turned_on(
+    sent: list[dict[str, Any]],
+) -> None:
+    event = kept_of("strict", sent)
+    frame = event["exception"]["values"][0]["stacktrace"]["frames"][-1]
+    assert not {"vars", "context_line", "pre_context", "post_context"} & frame.keys()
+    assert not {"server_name", "extra", "modules"} & event.keys()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://named.test", True),
+        ("https://Named.test:8443/orders?x=1", True),
+        ("https://user:pass@named.test/orders", True),
+        ("https://stranger.test/?next=https://named.test/", False),
+        ("https://stranger.test/named.test/", False),
+        ("https://named.test.stranger.test/", False),
+        ("https://not-named.test/", False),
+        ("https://named.test@stranger.test/", False),
+        ("https://stranger.test\\@named.test/", False),
+        ("https://namedxtest/", False),
+    ],
+)
+def test_trace_headers_are_added_for_the_named_hosts_alone(url: str, told: bool) -> None:
+    start(SENTRY_TRACE_PROPAGATION_TARGETS=["named.test"])
+    assert should_propagate_trace(sentry_sdk.get_client(), url) is told
+
+
+def test_without_a_release_nothing_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise AssertionError("the SDK runs git")
+
+    monkeypatch.setattr("sentry_sdk.client.get_default_release", fail)
+    start(SENTRY_RELEASE="", APP_VERSION="")
+
+
+def test_any_object_with_a_dsn_will_do() -> None:
+    assert sentry.init_sentry(SimpleNamespace(SENTRY_DSN=DSN)) is True
 
 
 def test_the_spotlight_of_the_environment_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,13 +563,151 @@ def test_an_init_that_raises_leaves_it_off(
     assert sentry.capture_message("hello") is None
 
 
-def test_it_stays_off_without_its_own_transport(
+# Each of these breaks what the last line relies on, as another version of the SDK might.
+
+
+def without_the_method(broken: pytest.MonkeyPatch) -> None:
+    broken.delattr(BaseHttpTransport, "_send_envelope")
+
+
+def without_the_client_reports(broken: pytest.MonkeyPatch) -> None:
+    broken.delattr(HttpTransportCore, "_fetch_pending_client_report")
+
+
+def with_another_way_out(broken: pytest.MonkeyPatch) -> None:
+    def capture(self: HttpTransport, envelope: Any) -> None:
+        self._worker.submit(lambda: self._prepare_envelope(envelope))
+
+    broken.setattr(BaseHttpTransport, "capture_envelope", capture)
+
+
+def with_more_arguments(broken: pytest.MonkeyPatch) -> None:
+    def capture(self: Any, envelope: Any) -> None:
+        self._send_envelope(envelope, "more")
+
+    broken.setattr(BaseHttpTransport, "capture_envelope", capture)
+
+
+def with_another_transport(broken: pytest.MonkeyPatch) -> None:
+    broken.setattr("sentry_sdk.client.make_transport", HttpTransport)
+
+
+def with_no_transport(broken: pytest.MonkeyPatch) -> None:
+    broken.setattr("sentry_sdk.client.make_transport", lambda options: None)
+
+
+def with_a_transport_around_it(broken: pytest.MonkeyPatch) -> None:
+    broken.setenv("SENTRY_PRINT_ENVELOPES", "1")
+
+
+def with_spotlight(broken: pytest.MonkeyPatch) -> None:
+    broken.setattr("sentry_sdk.spotlight.setup_spotlight", lambda options: object())
+
+
+def with_an_integration_more(broken: pytest.MonkeyPatch) -> None:
+    usual = setup_integrations
+
+    def more(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return usual(*arguments, **options) | {"argv": ArgvIntegration()}
+
+    broken.setattr(sentry_sdk.client, "setup_integrations", more)
+
+
+def with_an_integration_less(broken: pytest.MonkeyPatch) -> None:
+    broken.setattr(sentry_sdk.client, "setup_integrations", lambda *_, **__: {})
+
+
+def with_option(name: str, value: object) -> Callable[[pytest.MonkeyPatch], None]:
+    def change(broken: pytest.MonkeyPatch) -> None:
+        usual = sentry_sdk.client.get_options
+        broken.setattr(
+            sentry_sdk.client, "get_options", lambda **given: {**usual(**given), name: value}
+        )
+
+    return change
+
+
+UNEXPECTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "the method that sends is gone": without_the_method,
+    "the method for client reports is gone": without_the_client_reports,
+    "envelopes go another way": with_another_way_out,
+    "the method that sends takes more": with_more_arguments,
+    "another transport is used": with_another_transport,
+    "no transport is used": with_no_transport,
+    "the transport is wrapped": with_a_transport_around_it,
+    "spotlight is on": with_spotlight,
+    "an integration was added": with_an_integration_more,
+    "an integration is missing": with_an_integration_less,
+    **{
+        f"the option {name} is another": with_option(name, value)
+        for name, value in {
+            "send_default_pii": True,
+            "data_collection": {"provided_by_user": True},
+            "before_send": None,
+            "before_send_transaction": None,
+            "before_send_span": None,
+            "before_send_log": None,
+            "before_send_metric": None,
+            "before_breadcrumb": None,
+            "include_local_variables": True,
+            "max_request_body_size": "always",
+            "trace_propagation_targets": [".*"],
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("change", UNEXPECTED.values(), ids=UNEXPECTED)
+def test_it_stays_off_where_the_sdk_is_not_as_expected(
+    change: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as broken:
+        change(broken)
+        assert sentry.init_sentry(settings()) is False
+        assert not sentry_sdk.get_client().is_active()
+        assert sentry.capture_message("hello") is None
+        (record,) = caplog.records
+        assert record.name == "app.sentry"
+        assert record.getMessage().startswith("Sentry is off: ")
+        assert KEY not in caplog.text
+    start()
+
+
+def test_it_says_in_what_the_sdk_is_not_as_expected(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("SENTRY_PRINT_ENVELOPES", "1")  # the SDK then wraps the transport
-    assert sentry.init_sentry(settings()) is False
-    assert not sentry_sdk.get_client().is_active()
-    assert len(caplog.records) == 1
+    with_spotlight(monkeypatch)
+    sentry.init_sentry(settings())
+    assert "it sends past the transport" in caplog.text
+
+
+def test_a_stop_under_way_does_not_relax_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(SENTRY_PRIVACY_MODE="strict")
+    modes = []
+    usual = sentry_sdk.get_client().close
+
+    def close(timeout: float) -> None:
+        modes.append(sentry._state.rules.mode)
+        usual(timeout=timeout)
+
+    monkeypatch.setattr(sentry_sdk.get_client(), "close", close)
+    sentry.shutdown_sentry(timeout=0)
+    assert modes == ["strict"]
+    assert sentry._state.rules.mode == "balanced"
+
+
+def test_of_starts_at_once_the_last_one_holds() -> None:
+    modes = [MODES[number % 2] for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        started = list(
+            pool.map(lambda mode: sentry.init_sentry(settings(SENTRY_PRIVACY_MODE=mode)), modes)
+        )
+    assert started == [True] * 8
+    transport = sentry_sdk.get_client().transport
+    assert isinstance(transport, last_line.ScrubbingTransport)
+    assert transport.rules is sentry._state.rules
 
 
 def test_an_unreachable_server_is_no_fault_of_the_callers(
@@ -653,13 +911,13 @@ def test_an_error_that_is_logged_is_reported_and_an_info_is_its_breadcrumb(
 
 def test_a_breadcrumb_in_strict_keeps_what_its_caller_wrote(sent: list[dict[str, Any]]) -> None:
     start(SENTRY_PRIVACY_MODE="strict")
-    log = logging.getLogger("app.test")
+    log = logging.getLogger("app.main")
     log.setLevel(logging.INFO)
     log.info("starting for %s", SECRET)
     sentry.add_breadcrumb(f"answered with {SECRET}", data={"a": SECRET})
     sentry.capture_message("hello")
     first, second = report(sent)["breadcrumbs"]["values"]
-    assert (first["message"], first["category"]) == ("starting for […]", "app.test")
+    assert (first["message"], first["category"]) == ("starting for […]", "app.main")
     assert (second["message"], second["category"]) == ("answered with […]", "custom")
     assert SECRET not in json.dumps(sent)
 
@@ -675,6 +933,26 @@ def test_a_transaction_is_scrubbed(mode: str, sent: list[dict[str, Any]]) -> Non
     assert [span["op"] for span in arrived["spans"]] == ["db"]
     assert SECRET not in json.dumps(arrived)
     assert PERSON not in json.dumps(arrived)
+
+
+def test_of_a_share_that_a_caller_sent_no_more_than_six_digits_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "sentry_sdk.transport.HttpTransport._send_envelope",
+        lambda self, envelope: headers.append(envelope.headers),
+    )
+    start()
+    baggage = "sentry-trace_id=" + "a" * 32 + ",sentry-sample_rand=0.4111111111111111"
+    baggage += ",sentry-sample_rate=0.4111111111111111,sentry-sampled=true"
+    caller = {"sentry-trace": f"{'a' * 32}-{'b' * 16}-1", "baggage": baggage}
+    with sentry_sdk.start_transaction(sentry_sdk.continue_trace(caller, name="x")):
+        pass
+    sentry_sdk.flush(2)
+    trace = headers[-1]["trace"]
+    assert trace["sample_rand"] == "0.411111"
+    assert len(trace["sample_rate"]) <= len("0.411111")
 
 
 def test_a_shutdown_sends_what_is_waiting(sent: list[dict[str, Any]]) -> None:

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.auth.principal import Principal
 from app.auth.signature import VerificationKey, build_keys
 from app.auth.token import MAX_LENGTH, TokenError
-from app.auth.verifier import MAX_LIFETIME, SKEW, Verifier
+from app.auth.verifier import MAX_LIFETIME, SKEW, Principal, Verifier
 from app.core.config import Settings
 
 pytestmark = pytest.mark.anyio

@@ -1,13 +1,26 @@
-"""The service with routes that fail while they hold secrets, to see what is reported of them."""
+"""The service with routes that fail while they hold what is private, to see what is reported.
 
+Run as a program, it is a process that fails in every way but that of a request, and ends so.
+"""
+
+import json
 import logging
 import os
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
-from fastapi import Request
+import httpx
+from fastapi import Body, Depends, FastAPI, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import CurrentUser
+from app.core.request_id import request_id
 from app.main import create_app
 from app.sentry import add_breadcrumb, capture_message, set_context, set_tag
+from app.telemetry import options
+from tests.wire.canaries import Canary
+from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Order, planted
 
 # What must not be reported comes from the environment, as it is no part of any code.
 SECRETS = dict(
@@ -15,6 +28,19 @@ SECRETS = dict(
 )
 
 log = logging.getLogger("app.billing")
+
+
+def with_more_options(more: dict[str, object]) -> None:
+    """Give the SDK options that the service has no settings for: it must be as clean with them."""
+    usual = options.sdk_options
+
+    def sdk_options(settings: object) -> options.Options:
+        return usual(settings) | more
+
+    options.sdk_options = sdk_options
+
+
+with_more_options(json.loads(os.environ.get("MORE_OPTIONS", "{}")))
 app = create_app()
 
 
@@ -44,3 +70,136 @@ async def report_a_message(user: CurrentUser) -> None:
 @app.get("/faulty/slow/{charge}")
 async def be_traced(charge: str, user: CurrentUser) -> None:
     add_breadcrumb(f"token={SECRETS['crumb']}")
+
+
+@app.get("/faulty/call")
+async def call_another(url: str) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.get(url)
+
+
+# A canary for each place, and each of its stages.
+
+
+async def plant(number: int) -> object:
+    """Plant the canary of a place, and report something."""
+    response = await planted(PLACES[number], Canary(number))
+    log.error("this carries what was planted")
+    return response if isinstance(response, Response) else None
+
+
+async def plant_at_the_end(number: int) -> AsyncIterator[None]:
+    yield
+    await plant(number)
+
+
+@app.api_route("/canaries/route/{number}", methods=["GET", "POST"])
+async def in_a_route(number: int) -> Any:
+    return await plant(number)
+
+
+@app.get("/canaries/dependency/{number}", dependencies=[Depends(plant)])
+async def in_a_dependency(number: int) -> None:
+    """Not reached."""
+
+
+@app.get("/canaries/teardown/{number}", dependencies=[Depends(plant_at_the_end)])
+async def after_a_route(number: int) -> None:
+    """Respond; then the dependency fails."""
+
+
+@app.get("/canaries/sync/{number}")
+def in_a_thread(number: int) -> None:
+    made = PLACES[number].plant
+    assert made is not None
+    made(Canary(number))
+
+
+@app.get("/canaries/handler/{number}")
+async def in_a_handler(number: int) -> None:
+    raise UnhandledError(number)
+
+
+@app.api_route("/canaries/validation/{number}", methods=["GET", "POST"])
+async def with_refused_input(number: int, order: Annotated[Order, Body()]) -> None:
+    """Not reached."""
+
+
+class UnhandledError(Exception):
+    """An exception whose handler fails."""
+
+
+@app.exception_handler(UnhandledError)
+async def fail_to_handle(request: Request, error: UnhandledError) -> Response:
+    await plant(error.args[0])
+    raise error
+
+
+@app.websocket_route("/canaries/websocket/{number}")
+async def in_a_websocket(socket: Any) -> None:
+    await socket.accept()
+    await plant(int(socket.path_params["number"]))
+
+
+@app.get("/canaries/connect/{number}")
+async def connect(number: int, request: Request) -> None:
+    """Open a websocket from inside: the server here speaks HTTP alone."""
+    canary = Canary(number)
+    headers = [*request.headers.raw, (b"x-api-key", canary.secret.encode())]
+    scope = {
+        **request.scope,
+        "type": "websocket",
+        "path": f"/canaries/websocket/{number}",
+        "query_string": f"mail={canary.mail}&note={canary.plain}".encode(),
+        "headers": headers,
+        "subprotocols": [],
+        "state": {},
+    }
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        """Nobody listens."""
+
+    await app(scope, receive, send)
+
+
+async def by_any_method(scope: Scope, receive: Receive, send: Send) -> None:
+    await plant(int(scope["path"].rpartition("/")[2]))
+
+
+app.mount("/canaries/method", by_any_method)
+
+
+class FailsOnItsWay:
+    """A middleware that fails for the requests of its stage."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path.startswith("/canaries/middleware/"):
+            await plant(int(path.rpartition("/")[2]))
+        await self.app(scope, receive, send)
+
+
+app.add_middleware(FailsOnItsWay)
+
+
+def fail(app: FastAPI) -> None:
+    """Fail in each way of a process; the last one ends it."""
+    for name, plant_it in PROCESS.items():
+        request_id.set(f"place-{PROCESS_CANARIES[name].number}")
+        if name == list(PROCESS)[-1]:
+            plant_it(PROCESS_CANARIES[name])
+        try:
+            plant_it(PROCESS_CANARIES[name])
+        except Exception:
+            log.exception("a process failed")
+        log.error("this carries what was planted")
+
+
+if __name__ == "__main__":
+    fail(app)

@@ -33,11 +33,18 @@ class Envelope:
 
 @dataclass
 class Listener:
-    """What has arrived, raw and decoded."""
+    """What has arrived, raw and decoded, and how it is answered."""
 
     port: int
     bodies: list[bytes] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
     envelopes: list[Envelope] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """Requests that are no reports: their paths and their headers."""
+    answer: str = "200"
+    """A status, `hang` to answer nothing, or `close` to hang up."""
+    released: threading.Event = field(default_factory=threading.Event)
+    """Set to let go of what hangs."""
 
     @property
     def dsn(self) -> str:
@@ -46,8 +53,15 @@ class Listener:
     @property
     def text(self) -> str:
         """All that has arrived, decompressed, with what JSON escapes written out."""
-        raw = b"\n".join(self.bodies).decode()
-        return raw + json.dumps([each.__dict__ for each in self.items()], ensure_ascii=False)
+        raw = b"\n".join(self.bodies).decode(errors="backslashreplace")
+        decoded = [each.__dict__ for each in self.items()]
+        headers = [each.headers for each in list(self.envelopes)]
+        return "\n".join(
+            [
+                raw,
+                *(json.dumps(each, ensure_ascii=False) for each in (decoded, headers, self.heads)),
+            ]
+        )
 
     def items(self, kind: str = "") -> list[Item]:
         """Return the items of a type, or all of them."""
@@ -63,6 +77,14 @@ class Listener:
                     return item
             time.sleep(0.02)
         raise TimeoutError(f"no such {kind} among {[item.type for item in self.items()]}")
+
+    def settle(self) -> None:
+        """Wait until nothing has arrived for a while."""
+        deadline = time.monotonic() + PATIENCE
+        before = -1
+        while len(self.bodies) != before and time.monotonic() < deadline:
+            before = len(self.bodies)
+            time.sleep(0.5)
 
 
 def decompress(body: bytes, encoding: str) -> bytes:
@@ -93,13 +115,25 @@ def listen() -> Iterator[Listener]:
     """Yield a listener on a free port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            listener.asked.append((self.path, dict(self.headers)))
+            self.reply(200)
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             body = decompress(body, self.headers.get("Content-Encoding", ""))
             listener.bodies.append(body)
+            listener.heads.append({"": self.path, **dict(self.headers)})
             listener.envelopes.append(parse(body))
-            self.send_response(200)
+            if listener.answer == "hang":
+                listener.released.wait()
+            if listener.answer.isdecimal():
+                self.reply(int(listener.answer))
+
+        def reply(self, status: int) -> None:
+            self.send_response(status)
             self.send_header("Content-Length", "2")
+            self.send_header("Retry-After", "1")
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -113,6 +147,7 @@ def listen() -> Iterator[Listener]:
     try:
         yield listener
     finally:
+        listener.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.auth.principal import Principal
 from app.auth.token import TokenError
+from app.auth.verifier import Principal
 from app.core.errors import Problem
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
