@@ -13,16 +13,16 @@ from itertools import pairwise
 from typing import Final
 
 Verdict = Enum(
-    "Verdict", ["CLEAN", "CONTAINER", "NAMING", "PATH", "PHONE_NUMBER", "SENSITIVE", "VERSION"]
+    "Verdict", ["CLEAN", "CONTAINER", "NAMED", "PATH", "PHONE_NUMBER", "SENSITIVE", "VERSION"]
 )
-"""What a name says of its value: nothing, private if it holds other values, it names another
-value, a file's path, a phone number, private whatever it is, a version even where it looks like
+"""What a name says of its value: nothing, private if it holds other values, its name stands
+beside it, a file's path, a phone number, private whatever it is, a version even where it looks like
 an address."""
 
 # Under names of their own, because to look up a member takes as long as to judge a known name.
 CLEAN: Final = Verdict.CLEAN
 CONTAINER: Final = Verdict.CONTAINER
-NAMING: Final = Verdict.NAMING
+NAMED: Final = Verdict.NAMED
 PATH: Final = Verdict.PATH
 PHONE_NUMBER: Final = Verdict.PHONE_NUMBER
 SENSITIVE: Final = Verdict.SENSITIVE
@@ -153,8 +153,8 @@ VERSIONS: Final = frozenset({"release", "version"})
 HARMLESS_SIGNATURES: Final = frozenset({"call", "function", "method", "type"})
 """Words before `signature` that make it one of code."""
 
-NAMING_KEYS: Final = frozenset({"field", "header", "key", "loc", "name", "param", "parameter"})
-"""Keys of a mapping that tell the name of the value that stands beside them in it."""
+NAMED_KEYS: Final = frozenset({"content", "ctx", "input", "val", "value", "values"})
+"""Keys of a mapping whose values may be named elsewhere in it: `{"name": …, "value": …}`."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 _REPLACED = re.compile(r"\[(?:CARD|EMAIL|Filtered|IBAN|IP|KEY|PHONE|SSN|TOKEN)\]")
@@ -222,8 +222,8 @@ _TELLING = re.compile(alternatives({*STEMS, *VERSIONS, *PHONES, "file", "path"})
 
 
 def _judge(name: str) -> Verdict:
-    if name in NAMING_KEYS:
-        return NAMING
+    if name in NAMED_KEYS:
+        return NAMED
     if name.isascii() and not _TELLING.search(name.lower()):
         return CLEAN
     # A name too long to be one is judged by its end, which is next to the value.

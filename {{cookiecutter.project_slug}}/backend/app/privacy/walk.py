@@ -21,7 +21,8 @@ from app.privacy.checks import is_card
 from app.privacy.names import (
     CLEAN,
     CONTAINER,
-    NAMING,
+    NAMED,
+    NAMED_KEYS,
     PATH,
     PHONE_NUMBER,
     SENSITIVE,
@@ -51,7 +52,6 @@ _PAIR = 2
 _PLAIN: Final = frozenset({bool, float, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
 _NAME_KEYS: Final = ("name", "key", "field", "header", "param", "parameter")
-_VALUE_KEYS: Final = frozenset({"value", "values", "val", "content"})
 
 # The walk dispatches on exact types, which narrow nothing for a type checker: hence `Any`.
 Holder = dict[Any, Any] | list[Any]
@@ -156,7 +156,7 @@ def _verdict(key: object) -> Verdict | None:
     return verdict
 
 
-_STRICTEST: Final = (SENSITIVE, CONTAINER, PHONE_NUMBER, PATH, NAMING, VERSION, CLEAN)
+_STRICTEST: Final = (SENSITIVE, CONTAINER, PHONE_NUMBER, PATH, NAMED, VERSION, CLEAN)
 
 
 def _of_private(key: object) -> Verdict:
@@ -217,9 +217,9 @@ class _Walk:
             # What a usual event is made of comes first, by exact type: it has thousands of them.
             kind = type(value)
             if key not in _harmless_names:
-                verdict = _verdict(key)
-                telling = telling or verdict is NAMING or verdict is None
-                if kind is str and (verdict is PATH or verdict is NAMING or verdict is CLEAN):
+                verdict = _telling_names.get(key) or _verdict(key)
+                telling = telling or verdict is NAMED or verdict is None
+                if kind is str and (verdict is PATH or verdict is NAMED or verdict is CLEAN):
                     shown = _components[value] if verdict is PATH else value
                     if shown is value and value in known_clean:
                         continue
@@ -260,7 +260,7 @@ class _Walk:
 
     def _after_names(self, mapping: Mapping[Any, Any], clean: Any) -> object:
         """Hide the values that are named elsewhere in the mapping, and rename private keys."""
-        hidden = [key for key in _hidden_keys(mapping) if key in mapping]
+        hidden = mapping.keys() & _hidden_keys(mapping)
         if hidden:
             # The same one, if it is a copy already: texts that wait know it as their holder.
             clean = dict(mapping) if clean is mapping else clean
@@ -360,7 +360,7 @@ def _rename(mapping: Mapping[object, object]) -> dict[object, object]:
 
 def _by_name(value: object, verdict: Verdict) -> str | None:
     """Return what stands in for a value because of its name."""
-    if verdict is NAMING or value is None or isinstance(value, bool):
+    if verdict is NAMED or value is None or isinstance(value, bool):
         # That there is none, or whether there is one, tells nothing.
         return None
     if verdict is SENSITIVE:
@@ -386,16 +386,11 @@ def _other(value: object) -> object:
 
 def _hidden_keys(mapping: Mapping[object, object]) -> Set[object]:
     """Find the keys of a mapping that hold a value named elsewhere in it."""
-    if "loc" in mapping and "input" in mapping:
-        return {"input", "ctx"}
-    if _VALUE_KEYS.isdisjoint(mapping):
-        return frozenset()
-    for key in _NAME_KEYS:
-        if key in mapping:
-            name = mapping[key]
-            if isinstance(name, str) and is_sensitive(name):
-                return _VALUE_KEYS
-    return frozenset()
+    if "loc" in mapping and "input" in mapping:  # a validation error
+        return NAMED_KEYS
+    names = map(mapping.get, _NAME_KEYS)
+    sensitive = any(isinstance(name, str) and is_sensitive(name) for name in names)
+    return NAMED_KEYS if sensitive else frozenset()
 
 
 def _text(value: object) -> str:
