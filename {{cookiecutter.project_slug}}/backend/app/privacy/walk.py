@@ -49,6 +49,9 @@ _LEAST_CARD = 10**12
 _MOST_CARD = 10**19
 _LEAST_PHONE_DIGITS = 7
 _PAIR = 2
+_LONG_WORD = 18
+"""Letters from which on a word may be a token; a shorter one, alone, can not be private."""
+
 _PLAIN: Final = frozenset({bool, float, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
 _NAME_KEYS: Final = ("name", "key", "field", "header", "param", "parameter")
@@ -230,7 +233,7 @@ class _Walk:
                     continue
                 scrubbed: object = self.value(value, verdict or _of_private(key), depth + 1)
             elif kind is str:
-                if value in known_clean:
+                if (value.isalpha() and len(value) < _LONG_WORD) or value in known_clean:
                     continue
                 scrubbed = _UNKNOWN
             elif kind is int:
@@ -286,7 +289,7 @@ class _Walk:
                 scrubbed: object = FILTERED
                 hide_next = False
             elif kind is str:
-                if item in known_clean:
+                if (item.isalpha() and len(item) < _LONG_WORD) or item in known_clean:
                     continue
                 # `--password hunter2` of a command line, split into its words.
                 hide_next = item[:1] == "-" and is_sensitive(item)
