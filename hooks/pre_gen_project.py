@@ -41,9 +41,9 @@ SHORTEST_SLUG = 2
 # Taken: no distribution may depend on its own name, and these are what the service needs, plus
 # what PostgreSQL and Kubernetes keep for themselves.
 RESERVED_SLUGS = frozenset(
-    "aiosqlite alembic asyncpg default fastapi httpx import-linter kube-public kube-system mypy "
-    "postgres psycopg pydantic-settings pytest python-jose redis ruff sentry-sdk sqlalchemy "
-    "types-python-jose uv uvicorn".split()
+    "aiosqlite alembic asyncpg default fastapi httpx hypothesis import-linter kube-public "
+    "kube-system mypy postgres psycopg pydantic-settings pytest python-jose redis ruff sentry-sdk "
+    "sqlalchemy types-python-jose uv uvicorn".split()
 )
 EMAIL = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 

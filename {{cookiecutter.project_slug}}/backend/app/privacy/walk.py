@@ -63,9 +63,9 @@ Holder = dict[Any, Any] | list[Any]
 def scrub(value: object, name: str = "") -> object:
     """Return plain data, seen under a name, without what is private in it.
 
-    What holds nothing private is returned itself, at any depth; the rest is a copy. Mappings,
-    lists and tuples keep their kind as far as JSON can tell, bytes become text, and an object that
-    is no plain data becomes the scrubbed text of its `repr`.
+    What is known to hold nothing private is returned itself, at any depth; the rest is a copy.
+    Mappings, lists and tuples keep their kind as far as JSON can tell, bytes become text, and an
+    object that is no plain data becomes the scrubbed text of its `repr`.
     """
     walk = _Walk()
     scrubbed = walk.value(value, judge(name) if name else CLEAN, 0)
@@ -181,11 +181,12 @@ class _Walk:
 
     def settle(self) -> None:
         """Scrub the texts that were met."""
-        unknown = [text for _, _, text in self._waiting if hash(text) not in _scrubbed]
-        private = suspects(unknown) if unknown else set()
+        texts = [text for _, _, text in self._waiting]
+        known = {text for text in texts if hash(text) in _scrubbed}
+        private = known | suspects([text for text in texts if text not in known])
         for holder, key, text in self._waiting:
             # Another name in the same mapping may have hidden it by now.
-            if (text in private or hash(text) in _scrubbed) and holder[key] is text:
+            if text in private and holder[key] is text:
                 holder[key] = scrub_string(text)
         self._waiting.clear()
 
