@@ -192,13 +192,17 @@ def suspects(texts: list[str]) -> set[str]:
 # What is suspect is searched.
 
 _STEPS: Final = (scrub_keys, scrub_numbers, scrub_named, scrub_elements, scrub_shapes)
-_REPLACED = re.compile("|".join(map(re.escape, sorted(REPLACEMENTS))))
-"""What was put in ends what stands before it, and begins what stands behind."""
+_REPLACED = re.compile(
+    r"(?:(?<![\w.-])[A-Za-z_]{1,40}+\d{0,3}+[\"']?\s{0,4}[=:]\s{0,4}[\"']?)?"
+    rf"(?:{'|'.join(map(re.escape, sorted(REPLACEMENTS)))})"
+)
+"""What was put in, with its name. It ends what stands before it, and begins what stands behind."""
 
 _FREQUENT: Final = tuple(rule for rule in RULES if rule.name in {"email", "ipv4"})
 _QUICK_PASSES = 1
 _MOST_KINDS = 4
 _LONGEST_UNSETTLED = 1024
+_LONGEST_READ_TWICE = 1024
 _MOST_PASSES = 8
 _MOST_DECODINGS = 3
 _ENCODES: Final = frozenset("%&\\")
@@ -220,7 +224,8 @@ def _scrub_frequent(text: str, fired: list[str]) -> str | None:
     """Scrub what most private texts hold; None where that may not be all."""
     scrubbed = text
     for rule in _FREQUENT:
-        if not rule.repeated or text.count(rule.repeated[0]) >= len(rule.repeated):
+        sign = rule.repeated or rule.needs[0]
+        if text.count(sign[0]) >= len(sign):
             found = rule.pattern.sub(rule.replacement, scrubbed)
             if found != scrubbed:
                 fired.append(rule.name)
@@ -275,12 +280,15 @@ def _search(text: str, fired: list[str]) -> str:
     scrubbed = shorten(text)
     if scrubbed != text:
         fired.append("cut")
+    if len(scrubbed) > _LONGEST_READ_TWICE:
+        read = shorten(_usual(_decode(scrubbed)))
+        found = _settle(read, fired)
+        return found if found != read or read == scrubbed else _settle(scrubbed, fired)
     scrubbed = _settle(scrubbed, fired)
     for reading in (_decode, _usual):
         read = reading(scrubbed)
         if read != scrubbed:
-            read = shorten(read)
-            found = _settle(read, fired)
+            found = _settle(shorten(read), fired)
             scrubbed = scrubbed if found == read else found
     return scrubbed
 
