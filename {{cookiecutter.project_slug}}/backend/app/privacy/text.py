@@ -9,12 +9,11 @@ is looked at decoded. What was found clean is remembered; what was not is never 
 import html
 import re
 import string
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
-from app.privacy.names import CONTAINER, SENSITIVE, STEMS, alternatives, judge
+from app.privacy.names import CONTAINER, SENSITIVE, STEMS, alternatives, in_usual_signs, judge
 from app.privacy.pairs import scrub_elements, scrub_named
 from app.privacy.patterns import (
     FILTERED,
@@ -75,7 +74,7 @@ _ORDINARY = re.compile(
     | [ .,;!?()<>*\#+$|^\n\t'"]++ | (?<!\))= | -(?=[ >0]) | &(?!\#?[Aa0]{1,8};)
     | (?<=[Aa0.-])/ | (?<!<)/(?!/) | ://(?=[a-z]) | :(?=[ \n)]|\Z)
     | (?<![Aa0-]) (?!(?:[Aa-]*0){7})
-      (?!(?:A{5}0000A|AA000000A|AA00AA0000|0[Aa0]{3}-?[Aa0]{3}-?[Aa]{2}00)(?![Aa0-])) (?:
+      (?!(?:A{5}0000A|(?:AA|aa)000000[Aa]|AA00AA0000|A00AA0000A|0[Aa0]{3}-?[Aa0]{3}-?[Aa]{2}00)(?![Aa0-])) (?:
           (?=[Aa0-]{1,11}+(?![Aa0-])) [Aa-]*+ (?:0{1,6}+[Aa-]*+){1,2}
         | a++ (?:-a++)*+ -?0{1,6}+ a*+
       ) (?![Aa0-]) (?![ .()/-]{1,3}0)                                 # names with few digits
@@ -92,19 +91,26 @@ _EXTRAORDINARY = re.compile(r"[-@\[\]{}\\%~]|:(?! )")
 """Signs that no ordinary form has."""
 
 
+_ALWAYS: Final = ("assword ", "<<<<", "(at)", " dot ", "?q?", "?Q?", ",cn=", ",ou=", ",CN=", ",OU=")
+"""What may stand beside something private in an ordinary form, and is asked for in all of them."""
+
+
 def _needs_of(rules: Iterable[Rule]) -> set[str]:
     """Return the words among what rules need, where a form may be ordinary all the same."""
-    needs = (need for rule in rules for need in rule.needs if not _EXTRAORDINARY.search(need))
-    return {max(re.findall(r"[^\W\d_]+", need), key=len, default="") for need in needs} - {""}
+    needs = {need for rule in rules for need in rule.needs}.difference(_ALWAYS)
+    ordinary = (need for need in needs if not _EXTRAORDINARY.search(need))
+    return {max(re.findall(r"[^\W\d_]+", need), key=len, default="") for need in ordinary} - {""}
 
 
 _QUOTED = re.compile(alternatives(_needs_of(rule for rule in RULES if rule.signs)))
 _NEEDED = _needs_of(rule for rule in RULES if not rule.signs)
 _TELLING = re.compile(alternatives(_NEEDED, TELLING_WORDS))
-_NAME = re.compile(r"(?<![\w.-])([\w.-]++)\]?[\"'\\]*+\s{0,4}[=:]")
+_NAME = re.compile(
+    r"(?<![\w.-])([\w-]{2,20} )?([\w.-]++)\]?[\"'\\]*+(?: (?:is|was|ist|est|es))?\s{0,4}[=:,]"
+)
 _NAMED: Final = frozenset({SENSITIVE, CONTAINER})
 _NAME_OR_TELLING = re.compile(alternatives(_NEEDED | STEMS, TELLING_WORDS))
-_ROOT = re.compile(rf"(?<![\w.\-])/(?:{ROOTS})/")
+_ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/")
 
 Question = Callable[[str], object]
 
@@ -127,15 +133,18 @@ def _has_name_or_telling_word(text: str) -> bool:
         return False
     if _TELLING.search(lower):
         return True
-    return any(judge(name) in _NAMED for name in _NAME.findall(text))
+    return any(
+        judge(name) in _NAMED or judge(before + name) in _NAMED
+        for before, name in _NAME.findall(text)
+    )
 
 
-_WITH_NAMES = re.compile(rb"[=:]")
+_WITH_NAMES = re.compile(rb"[=:]|\([Aa]?['\"]")
 _WITH_QUOTES = re.compile(rb"['\"]")
 _WITH_WORDS = re.compile(
     rb"0(?:[.-]?0){4}|\.0+\.|/[A0]|[ \n\t](?:[^ \n\t]{0,64}0|[Aa]*aA|[Aa]{24}|\()"
 )
-_WITH_ROOTS = re.compile(rb"(?<![\w.-])/")
+_WITH_ROOTS = re.compile(rb"(?<!\w)/")
 
 
 def _questions(form: bytes) -> Iterator[Question]:
@@ -185,6 +194,9 @@ def suspects(texts: list[str]) -> set[str]:
             if holds(text):
                 suspect.add(text)
                 break
+    for mark in _ALWAYS:
+        if mark in joined:
+            suspect.update(text for text in texts if mark in text)
     _remember([text for text in texts if text not in suspect] if suspect else texts)
     return suspect
 
@@ -192,11 +204,8 @@ def suspects(texts: list[str]) -> set[str]:
 # What is suspect is searched.
 
 _STEPS: Final = (scrub_keys, scrub_numbers, scrub_named, scrub_elements, scrub_shapes)
-_REPLACED = re.compile(
-    r"(?:(?<![\w.-])[A-Za-z_]{1,40}+\d{0,3}+[\"']?\s{0,4}[=:]\s{0,4}[\"']?)?"
-    rf"(?:{'|'.join(map(re.escape, sorted(REPLACEMENTS)))})"
-)
-"""What was put in, with its name. It ends what stands before it, and begins what stands behind."""
+_REPLACED = re.compile("|".join(map(re.escape, sorted(REPLACEMENTS))))
+"""What was put in: it ends what stands before it, and begins what stands behind."""
 
 _FREQUENT: Final = tuple(rule for rule in RULES if rule.name in {"email", "ipv4"})
 _QUICK_PASSES = 1
@@ -263,14 +272,6 @@ def _decode(text: str) -> str:
     return text
 
 
-def _usual(text: str) -> str:
-    """Write other forms of the usual letters and signs, such as full-width ones, in the usual way."""
-    if text.isascii():
-        return text
-    # The dots stand for what was cut out, here and elsewhere, and are no form of anything.
-    return "…".join(unicodedata.normalize("NFKC", each) for each in text.split("…"))
-
-
 def _search(text: str, fired: list[str]) -> str:
     """Scrub a text as it is, and as it reads: that stands in for it only where it is private."""
     frequent: list[str] = []
@@ -281,11 +282,11 @@ def _search(text: str, fired: list[str]) -> str:
     if scrubbed != text:
         fired.append("cut")
     if len(scrubbed) > _LONGEST_READ_TWICE:
-        read = shorten(_usual(_decode(scrubbed)))
+        read = shorten(in_usual_signs(_decode(scrubbed)))
         found = _settle(read, fired)
         return found if found != read or read == scrubbed else _settle(scrubbed, fired)
     scrubbed = _settle(scrubbed, fired)
-    for reading in (_decode, _usual):
+    for reading in (_decode, in_usual_signs):
         read = reading(scrubbed)
         if read != scrubbed:
             found = _settle(shorten(read), fired)

@@ -162,9 +162,8 @@ def _verdict(key: object) -> Verdict | None:
 _STRICTEST: Final = (SENSITIVE, CONTAINER, PHONE_NUMBER, PATH, NAMED, VERSION, CLEAN)
 
 
-def _of_private(key: object) -> Verdict:
-    """Say what a key that is private itself tells, as it is or as it leaves."""
-    name = _text(key)
+def _of_text(name: str) -> Verdict:
+    """Say what a name tells that may be private itself: as it is, or as it leaves."""
     return min(judge(name), judge(scrub_text(name)), key=_STRICTEST.index)
 
 
@@ -232,7 +231,7 @@ class _Walk:
                     clean[key] = shown
                     self._waiting.append((clean, key, shown))
                     continue
-                scrubbed: object = self.value(value, verdict or _of_private(key), depth + 1)
+                scrubbed: object = self.value(value, verdict or _of_text(_text(key)), depth + 1)
             elif kind is str:
                 if (value.isalpha() and len(value) < _LONG_WORD) or value in known_clean:
                     continue
@@ -330,7 +329,7 @@ class _Walk:
         name, value = pair
         scrubbed = [
             self.value(name, CLEAN, depth),
-            self.value(value, judge(_text(name)), depth),
+            self.value(value, _of_text(_text(name)), depth),
         ]
         return tuple(scrubbed) if isinstance(pair, tuple) else scrubbed
 
@@ -393,7 +392,7 @@ def _hidden_keys(mapping: Mapping[object, object]) -> Set[object]:
     if "loc" in mapping and "input" in mapping:  # a validation error
         return NAMED_KEYS
     names = map(mapping.get, _NAME_KEYS)
-    sensitive = any(isinstance(name, str) and is_sensitive(name) for name in names)
+    sensitive = any(isinstance(name, str) and _of_text(name) is SENSITIVE for name in names)
     return NAMED_KEYS if sensitive else frozenset()
 
 
