@@ -3,6 +3,7 @@
 import string
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from operator import mul
 from typing import Final, NamedTuple
 
 _IBAN_LENGTHS = """
@@ -42,6 +43,7 @@ _MODULUS = 97
 _PARTS_4 = 4
 _PARTS_6 = 8
 _LARGEST_BYTE = 255
+_LONGEST_DECIMAL = 3
 _LONGEST_PART = 4
 _HEXADECIMAL: Final = frozenset(string.hexdigits + ":")
 _DOUBLED = str.maketrans("0123456789", "0246813579")  # a digit twice, its own digits summed
@@ -76,7 +78,8 @@ def is_iban(compact: str) -> bool:
 def _is_version_4(text: str) -> bool:
     parts = text.split(".")
     return len(parts) == _PARTS_4 and all(
-        part.isdecimal() and str(int(part)) == part and int(part) <= _LARGEST_BYTE for part in parts
+        part.isdecimal() and len(part) <= _LONGEST_DECIMAL and int(part) <= _LARGEST_BYTE
+        for part in parts
     )
 
 
@@ -260,6 +263,13 @@ def _indian_company(run: str) -> bool:
     return int(run[14], 36) == -total % 36
 
 
+def _singaporean(run: str) -> bool:
+    values = [_UEN_ALPHABET.find(char) for char in run]
+    total = sum(map(mul, values, (4, 3, 5, 3, 10, 2, 2, 5, 7)))
+    return -1 not in values and values[-1] == (total - 5) % 11
+
+
+_UEN_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWX0123456789"
 _DOWN = "0987654321"  # the check digit makes the sum a multiple of 10
 _DOWN_11 = "0-987654321"  # the same for 11, where 10 is not given
 _UP_11 = "0123456789-"
@@ -436,6 +446,20 @@ NATIONAL_NUMBERS: Final = (
         "9999999999999",
         (_born(0, 2), _one_of(4, "90"), _check((7, 6, 5, 4, 3, 2) * 2, _DOWN_11)),
     ),
+    National(
+        "Singapore, UEN of a business",
+        "99999999A",
+        (_check((10, 4, 9, 3, 8, 2, 7, 1), "XMKECAWLJDB"),),
+    ),
+    National(
+        "Singapore, UEN of a company",
+        "999999999A",
+        (
+            lambda run: run[:2] in {"19", "20"},
+            _check((10, 8, 6, 4, 9, 7, 5, 3, 1), "ZKCMDNERGWH"),
+        ),
+    ),
+    National("Singapore, UEN of others", "A99AA9999A", (_one_of(0, "RST"), _singaporean)),
     National("Singapore, NRIC and FIN", "A9999999A", (_one_of(0, "STFGM"),)),
     National(
         "South Africa, ID", "9999999999999 999999_9999_999", (_born(4, 2), _one_of(10, "012"), luhn)
@@ -541,16 +565,18 @@ def national_numbers(run: str) -> list[str]:
 
 _BASE_58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _WALLET_BYTES = 25
+_WALLET_KEY_BYTES = (37, 38)
 
 
 def is_wallet(run: str) -> bool:
-    """Whether a run is the address of a wallet: Bitcoin's old form by its check, others by form."""
-    if run[0] not in "13":
+    """Whether a run is a wallet's address or key: Bitcoin's old forms by their check, others by form."""
+    if run[0] in "0b":
         return True
     value = 0
     for char in run:
         value = value * 58 + _BASE_58.index(char)
-    if value.bit_length() > 8 * _WALLET_BYTES:
+    length = max((value.bit_length() + 7) // 8, _WALLET_BYTES)
+    if length not in {_WALLET_BYTES, *_WALLET_KEY_BYTES}:
         return False
-    data = value.to_bytes(_WALLET_BYTES, "big")
+    data = value.to_bytes(length, "big")
     return sha256(sha256(data[:-4]).digest()).digest()[:4] == data[-4:]

@@ -36,13 +36,14 @@ def _table(text: str) -> list[str]:
 SENSITIVE_WORDS: Final = frozenset(
     _table(
         """
-        aadhaar apikey authorization baggage birthdate birthday bsn cnpj cookies cpf creds credential
-        credentials csrf cvc cvv dni dob ethnicity geburtsdatum iban itin jwt jwts maiden mnemonic nif
-        nino otp passcode passcodes passphrase passport passwd password passwords passwort personnummer
-        pesel postcode pw pwd religion secret secrets ssn surname token tokens totp xsrf
-        adgangskode clave codeword contrasena contraseña geheim geheimnis hasło heslo jelszó jeton
-        kennwort lozinka lösenord mdp parola parool salasana senha şifre wachtwoord κωδικός пароль
-        סיסמה รหัสผ่าน 密码 密碼 口令 パスワード 비밀번호
+        aadhaar adgangskode apikey authorization baggage birthdate birthday bsn clave cnpj
+        codeword contrasena contraseña cookies coordinates cpf credential credentials creds csrf
+        cvc cvv dni dob ethnicity geburtsdatum geheim geheimnis geolocation gps hasło heslo iban
+        itin jelszó jeton jwt jwts kennwort latitude lng longitude lozinka lösenord maiden mdp
+        mnemonic nif nino otp parola parool passcode passcodes passphrase passport passwd password
+        passwords passwort personnummer pesel postcode pw pwd religion salasana secret secrets
+        senha ssn surname token tokens totp wachtwoord xsrf şifre κωδικός парол пароль пароля
+        סיסמה पासवर्ड รหัสผ่าน パスワード 口令 密码 密碼 暗証番号 비밀번호 암호
         """
     )
 )
@@ -59,7 +60,9 @@ SENSITIVE_HEADS: Final = frozenset(
         "pan",
         "pass",
         "passe",
+        "pepper",
         "pin",
+        "salt",
         "session",
         "sid",
         "sig",
@@ -77,22 +80,25 @@ SENSITIVE_PAIRS: Final = frozenset(
     tuple(pair.split("_"))
     for pair in _table(
         """
-    access_key account_key account_number aes_key api_key auth_key auth_code authorization_code
-    aws_key azure_key backup_code backup_codes bank_account billing_address birth_date card_no
-    card_num card_number cc_number client_assertion client_key cloud_key cloudant_key code_verifier
-    codice_fiscale connection_string consumer_key credit_card date_birth datadog_key debit_card
-    decryption_key deploy_key driver_licence driver_license drivers_licence drivers_license
-    driving_licence driving_license encryption_key factor_code family_name first_name full_name
-    github_key github_pat gitlab_pat given_name google_key gpg_key health_card hmac_key home_address
-    iam_key ibm_key identity_number insurance_number jwt_key last_name licence_plate license_key
-    license_plate mailgun_key mailing_address maiden_name maps_key master_key medical_record
-    medicare_number mfa_code middle_name mot_passe national_id national_number nhs_number one_time
+    access_key account_key account_number advertising_id aes_key android_id api_key auth_code
+    auth_key authorization_code aws_key azure_key backup_code backup_codes bank_account
+    billing_address birth_date card_no card_num card_number cc_number client_assertion client_key
+    cloud_key cloudant_key code_verifier codice_fiscale connection_string consumer_key credit_card
+    datadog_key date_birth debit_card decryption_key deploy_key driver_licence driver_license
+    drivers_licence drivers_license driving_licence driving_license encryption_key factor_code
+    family_name first_name full_name github_key github_pat gitlab_pat given_name google_key
+    gpg_key health_card hmac_key home_address iam_key ibm_key identity_number instrumentation_key
+    insurance_number jwt_key last_name licence_plate license_key license_plate maiden_name
+    mailgun_key mailing_address maps_key master_key medical_record medicare_number mfa_code
+    middle_name mot_passe national_id national_number nhs_number oauth_verifier one_time
     openai_key pass_phrase pass_word personal_number pgp_key place_birth post_code postal_address
     postal_code private_key recovery_code recovery_codes recovery_phrase routing_number rsa_key
-    saml_response secret_key security_answer security_code seed_phrase sendgrid_key service_key
-    session_key shared_key shipping_address signing_key sl_key social_security softlayer_key sort_code
-    ssh_key steuer_id storage_key street_address street_name stripe_key subscription_key tax_id
-    tax_number telegram_key twilio_key user_pass vat_number verification_code webhook_key zip_code
+    saml_response scratch_codes secret_answer secret_key secret_phrase security_answer
+    security_code security_question seed_phrase sendgrid_key service_key session_key session_state
+    shared_key shipping_address signing_key sl_key social_security softlayer_key sort_code ssh_key
+    steuer_id storage_key street_address street_name stripe_key subscription_key tax_id tax_number
+    telegram_key twilio_key two_factor user_pass vat_number verification_code wallet_seed
+    webhook_key zip_code
     """
     )
 )
@@ -117,6 +123,12 @@ or ends in one of `GLUED_ENDS`."""
 
 GLUED_ENDS: Final = ("token", "secret", "credentials", "passwort")
 
+SECONDS: Final = frozenset(
+    {"account", "address", "answer", "birth", "card", "code", "codes", "factor", "key", "license"}
+    | {"licence", "name", "number", "phrase", "plate", "security", "seed", "words"}
+)
+"""Last words of sensitive pairs, which text writes with a space: `first name: ...`."""
+
 SAFE_FIRST: Final = frozenset(
     {"avg", "has", "is", "max", "maximum", "min", "minimum", "num", "total"}
 )
@@ -125,11 +137,13 @@ SAFE_FIRST: Final = frozenset(
 SAFE_LAST: Final = frozenset(
     _table(
         """
-    algorithm allowed at attempts brand class consent count counts duration enabled endpoint ended
-    error errors exceeded expired expires expiry format issuer kind length len level lifetime limit
-    limits method minute mode module path policies policy provider rate ratio reason required rotation
-    scheme scope scopes second seconds size source started status strategy strength supported timeout
-    total ttl type types uri url usage valid verified version
+    age algorithm allowed at attempts brand class consent count counts days duration enabled ended
+    endpoint error errors exceeded expired expires expiry format hours interval invalid issuer
+    kind left len length level lifetime limit limits max method min minute minutes missing mode
+    module ms path percent policies policy present provider rate ratio reason remaining required
+    rotated rotation scheme scope scopes second seconds set size source started status strategy
+    strength supported timeout total ttl type types updated uri url usage used valid verified
+    version window
     """
     )
 )
@@ -164,9 +178,31 @@ _LONGEST_NAME = 128
 _MOST_VERDICTS = 4096
 
 
+_UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_ALIKE = str.maketrans(
+    "\u0410\u0412\u0415\u0405\u0406\u0408\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425"
+    "\u0430\u0441\u0435\u043e\u0440\u0443\u0445\u0455\u0456\u0458\u04bb\u0501\u051b\u051d"
+    "\u0261\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7"
+    "\u03b1\u03bf\u03bd\u03c1",
+    "ABESIJKMHOPCTXaceopyxsijhdqwgABEZHIKMNOPTXaovp",
+)
+"""Letters of other alphabets that look like those of ASCII, and these."""
+
+_MIXED = re.compile("(?<=[A-Za-z])[\u0370-\u052f\u0261]+|[\u0370-\u052f\u0261]+(?=[A-Za-z])")
+
+
+def in_usual_signs(text: str) -> str:
+    """Write what only looks like usual letters and signs with these, without what is not seen."""
+    if text.isascii():
+        return text
+    # The dots stand for what was cut out, here and elsewhere, and are no form of anything.
+    text = "…".join(unicodedata.normalize("NFKC", each) for each in text.split("…"))
+    return _MIXED.sub(lambda match: match[0].translate(_ALIKE), _UNSEEN.sub("", text))
+
+
 def words(name: str) -> list[str]:
     """Split a name in any spelling into its words, in lower case, without numbers at their ends."""
-    normal = unicodedata.normalize("NFKC", name)
+    normal = in_usual_signs(name)
     if not normal.isascii():
         # The pattern splits camel case of ASCII; a word of another alphabet is kept whole.
         return [word for word in re.split(r"[\W\d_]+", normal.lower()) if word]

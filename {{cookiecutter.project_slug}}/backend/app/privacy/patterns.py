@@ -36,9 +36,15 @@ KEY: Final = "[KEY]"
 REPLACEMENTS: Final = frozenset({FILTERED, EMAIL, IP, CARD, IBAN, SSN, PHONE, TOKEN, KEY})
 
 _TELLING: Final = (
-    r"pass(?:word|wd|phrase|code|wort)|pwd|kennwort|contraseña|senha|wachtwoord|mot de passe|"
-    r"secrets?|tokens?|credentials?|api[ _-]?key|"
-    r"(?:access|secret|private|signing|encryption)[ _-]?key|session(?:[ _-]?id)?|signature|nonce"
+    r"[AaCcHhJjKkLlMmNnPpSsTtWwŞşПп密口パ暗비암ك](?<![A-Za-z].)(?i:"
+    r"(?<=p)(?:ass(?:word|wd|phrase|code|wort)|wd?|arola(?: d'ordine)?|rivate[ _-]?key)"
+    r"|(?<=s)(?:ecrets?|ecret[ _-]?key|igning[ _-]?key|ession(?:[ _-]?id)?|ignature|enha|alasana)"
+    r"|(?<=t)okens?|(?<=c)(?:redentials?|ontraseña|lave)|(?<=n)once|(?<=w)achtwoord"
+    r"|(?<=a)(?:(?:uth|ccess|uth_)tokens?|pi[ _-]?key|ccess[ _-]?key)|(?<=k)(?:ennwort|ata sandi)"
+    r"|(?<=m)(?:ot de passe|dp|ật khẩu)|(?<=h)(?:asło|eslo)|(?<=j)elszó|(?<=l)ösenord|(?<=ş)ifre"
+    r"|(?<=п)арол[ья]?"
+    r"|(?<=密)[码碼]|(?<=口)令|(?<=パ)スワード|(?<=暗)証番号|(?<=비)밀번호|(?<=암)호|(?<=ك)لمة (?:المرور|السر))"
+    r"(?:[ _-](?i:access|hash|id|key|token)){0,3}+"
 )
 """Words beside which a run of letters and digits is a secret."""
 
@@ -51,12 +57,12 @@ _NUMBER_WORDS: Final = frozenset(
     _table(
         """
     aadhaar aadhar aba abn acn ahv amka ausweisnummer beneficiary bsn bsnr cnp cnpj cpf cpr cuil
-    cuit curp dea dni egn emso finn fødselsnummer führerschein henkilötunnus hetu idnr iin imei
-    insee itin jmbg kennitala krankenversichertennummer kvnr lanr licence license mbi medicaid
+    cuit curp dea dni egn emso finn fødselsnummer führerschein henkilötunnus hetu idnr iccid iin imei imsi inn
+    insee itin jmbg kennitala kennzeichen krankenversicherten krankenversichertennummer kvnr lanr licence license mbi medicaid
     medicare mrn nhs nie nif nin nino nip nir npi nric oib pan passeport passport
-    personalausweis personnummer pesel plate pps regon reisepass rfc rrn rtn rut sin
-    sozialversicherungsnummer ssn steueridentifikationsnummer steuernummer svnr taxpayer tckn
-    tfn tin tnin uen versichertennummer voter
+    personalausweis personnummer pesel plate plates pps regon reisepass rfc rrn rtn rut sin
+    sozialversicherung sozialversicherungsnummer ssn steueridentifikationsnummer steuernummer svnr taxpayer tckn
+    tfn tin tnin trn uen versicherten versichertennummer vin voter егн инн снилс
         """
     )
 )
@@ -65,8 +71,8 @@ _NUMBER_WORDS: Final = frozenset(
 _NUMBERED_WORDS: Final = frozenset(
     _table(
         """
-    account bank driver drivers driving health identification identity insurance national
-    provider registration routing security social steuer tax vat vehicle
+    account bank document driver drivers driving health identification identity insurance national
+    provider registration routing security social steuer tax thai travel vat vehicle
         """
     )
 )
@@ -82,7 +88,7 @@ _LINKING_WORDS: Final = frozenset(
 _PHONE_WORDS: Final = frozenset(
     _table(
         """
-    call cell cellphone contact dial fax handy mobil mobile phone ring sms tel telefon telefone
+    call cell cellphone contact dial fax handy mobil mobile msisdn phone ring sms tel telefon telefone
     telefono telephone téléphone whatsapp
         """
     )
@@ -105,12 +111,13 @@ _SERVICE_WORDS: Final = frozenset(
 
 ROOTS: Final = (
     "home|Users|root|var|etc|tmp|usr|opt|srv|mnt|private/var|Volumes|Library|proc|nix|Applications"
+    "|export"
 )
 """First directories of a path in a file system, not in a URL."""
 
 _STARTS: Final = ("/", "\\", "~")
 _AFTER_DRIVE: Final = (":/", ":\\")
-_HOMES: Final = frozenset({"home", "Users"})
+_HOMES: Final = frozenset({"crontabs", "home", "mail", "Users"})
 
 QUOTES: Final = "'\"“"
 
@@ -137,17 +144,25 @@ class Rule:
 
 _LONG_NUMBER = 8
 _LONG_RUN = 24
+_LONG_KEY = 20
 _LEAST_PHONE_DIGITS = 7
 _MOST_PHONE_DIGITS = 15
 _LEAST_NUMBER_DIGITS = 5
+_LEAST_AFTER_SPACE = 4
 _LEAST_COLONS = 2
 _MOST_ACCOUNTS = 4
 _JOINED = str.maketrans("", "", " .-")
-_DIGIT = re.compile(r"\d")
+_UUID = re.compile(r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_ASSIGNED = re.compile(r"(?!id=|key=|token=)[a-z_]{1,32}=")
+_CARD_GROUPS: Final[tuple[list[int], ...]] = ([4, 4, 4], [4, 6], [])
+"""How many digits stand in the groups of a card's number before its last."""
+
+_CASES = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^0-9]*[0-9]")
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _WORD = re.compile(r"[^\W\d_]+")
 _MIXED = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w+/-]+={0,2}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9][\w-]{9,}+", re.ASCII)
+_LETTERS = re.compile(r"[A-Fa-f]{4}:[A-Fa-f]{4}:[A-Fa-f]{4}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 _ACCOUNT = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}")
 ONLY_ID = re.compile(
@@ -159,6 +174,7 @@ among ids made at random, one in some thousands would pass for one of these. A l
 of 16 digits from a card; and a Belgian account, alone among accounts, has the form of an id."""
 
 _LONGEST_ID = 36
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 
 def _around(match: re.Match[str]) -> tuple[str, str]:
@@ -185,7 +201,7 @@ def _is_told(match: re.Match[str], words: frozenset[str], numbered: frozenset[st
     """Whether the text before a match says what it is, with nothing but links between."""
     counted = False
     for word in _words_before(match):
-        if word in words or (counted and word in numbered):
+        if word in words or word.removesuffix("nummer") in words or (counted and word in numbered):
             return True
         # Of two such words, as in `driver license` or `bank account`, the first is enough.
         if word in _COUNTING_WORDS or word in numbered:
@@ -198,7 +214,7 @@ def _is_told(match: re.Match[str], words: frozenset[str], numbered: frozenset[st
 def _url(match: re.Match[str]) -> str:
     if "@" not in match[0]:
         return match[0]
-    return "://".join(map(_without_userinfo, match[0].split("://")))
+    return "//".join(map(_without_userinfo, match[0].split("//")))
 
 
 def _without_userinfo(rest: str) -> str:
@@ -220,6 +236,16 @@ def _looks_secret(run: str) -> bool:
     return (has_digit and has_letter) or (has_digit and len(run) >= _LONG_NUMBER)
 
 
+def _option(match: re.Match[str]) -> str:
+    """Replace the value of an option that is secret, or is so for the program before it."""
+    kind = match.lastgroup or ""
+    programs = {"short": _WITH_SHORT_OPTION, "glued": _WITH_GLUED_OPTION}.get(kind)
+    line = match.string[max(match.start() - _LONGEST_COMMAND, 0) : match.start()]
+    if (programs and not programs.search(line)) or (kind == "net") != (match[0][0] == "/"):
+        return match[0]
+    return f"{match[0][: match.end(kind) - match.start()]}{FILTERED}"
+
+
 def _credential(match: re.Match[str]) -> str:
     run = match["run"]
     if run in REPLACEMENTS or not (
@@ -230,7 +256,10 @@ def _credential(match: re.Match[str]) -> str:
 
 
 def _beside_telling_word(match: re.Match[str]) -> str:
-    if _looks_secret(match["run"]):
+    run = match["run"]
+    if match["of"]:
+        return f"{match['word']}{FILTERED}"
+    if _looks_secret(run) and not _ASSIGNED.match(run):
         return f"{match['word']}{TOKEN}"
     return match[0]
 
@@ -245,9 +274,16 @@ def _parameter(match: re.Match[str]) -> str:
 def _key(match: re.Match[str]) -> str:
     run = match["run"]
     before = match.string[max(match.start() - 24, 0) : match.start()]
-    if not _looks_secret(run) or _HARMLESS_KEY.search(before) or ONLY_ID.fullmatch(run):
+    if len(run) < _LONG_KEY and not (_CASES.match(run) and run.isalnum()):
+        return match[0]
+    if not _looks_secret(run) or _HARMLESS_KEY.search(before) or _UUID.fullmatch(run):
         return match[0]
     return f"{match['name']}{FILTERED}"
+
+
+def _url_token(match: re.Match[str]) -> str:
+    end = match.end(match.lastgroup or 0) - match.start()
+    return match[0] if _UUID.fullmatch(match[0], end) else f"{match[0][:end]}{TOKEN}"
 
 
 def _vendor(match: re.Match[str]) -> str:
@@ -283,10 +319,8 @@ def _encoded(match: re.Match[str]) -> str:
     run = match[0]
     if _around(match)[0] in {"+", "/", "-"} or ONLY_ID.fullmatch(run):
         return run
-    padded = run.rstrip("=").replace("-", "+").replace("_", "/")
-    padded += "=" * (-len(padded) % 4)
     try:
-        plain = b64decode(padded, validate=True).decode()
+        plain = _decoded(run).decode()
     except ValueError:
         return run
     if not plain.isprintable() or (
@@ -294,6 +328,15 @@ def _encoded(match: re.Match[str]) -> str:
     ):
         return run
     return TOKEN
+
+
+def _decoded(run: str) -> bytes:
+    """Decode hexadecimal or Base64 of either alphabet."""
+    if len(run) % 2 == 0 and _HEXADECIMAL.issuperset(run):
+        return bytes.fromhex(run)
+    padded = run.rstrip("=").replace("-", "+").replace("_", "/")
+    padded += "=" * (-len(padded) % 4)
+    return b64decode(padded, validate=True)
 
 
 def _address(match: re.Match[str]) -> str:
@@ -330,7 +373,7 @@ def _address_6(match: re.Match[str]) -> str:
     if _MAC.fullmatch(bare):
         return IP + match[0][len(run) :]
     # Without a digit it is code (`dead::beef`), with single colons only a time or a ratio.
-    if not any(map(str.isdigit, bare)) or not is_address(bare):
+    if not (any(map(str.isdigit, bare)) or _LETTERS.search(bare)) or not is_address(bare):
         return match[0]
     return IP + match[0][len(run) :]
 
@@ -339,8 +382,19 @@ def _card(match: re.Match[str]) -> str:
     before = _around(match)[0]
     if before.isalnum() or before in {".", "+", "_"}:
         return match[0]
-    digits = re.sub(r"\D", "", match[0])
-    return CARD if is_card(digits) and not _within_id(match.string, *match.span()) else match[0]
+    sign = match["a"]
+    groups = match[0].split(sign) if sign else [match[0]]
+    lengths = [*map(len, groups)]
+    for start in range(len(groups)):
+        for size in (4, 3, 1):
+            end = start + size
+            if (
+                lengths[start : end - 1] in _CARD_GROUPS
+                and is_card("".join(groups[start:end]))
+                and not _within_id(match.string, *match.span())
+            ):
+                return (sign or "").join([*groups[:start], CARD, *groups[end:]])
+    return match[0]
 
 
 def _iban(match: re.Match[str]) -> str:
@@ -368,7 +422,8 @@ def _national(match: re.Match[str]) -> str:
     if len(run) == len(match[0]) and (after.isalnum() or after == "_"):
         return match[0]
     if national_numbers(run) or (
-        sum(map(str.isdigit, run)) >= _LEAST_NUMBER_DIGITS
+        sum(map(str.isdigit, run))
+        >= (_LEAST_NUMBER_DIGITS if before != " " else _LEAST_AFTER_SPACE)
         and not _DATE.match(run)
         and _is_told(match, _NUMBER_WORDS, _NUMBERED_WORDS)
     ):
@@ -432,7 +487,7 @@ def last_component(path: str) -> str:
 
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:\+[1-9](?:[ ().-]{0,2}[0-9]){6,15}(?!\w)"
-    r"|\([0-9]{2,5}\) ?[0-9]{3,5}(?:[ .-]?[0-9]{2,5}){1,2}(?![\w-])"
+    r"|\([0-9]{2,5}\) ?(?:[0-9]{3,5}(?:[ .-][0-9]{2,5}){1,2}|[0-9]{6,10})(?![\w-])"
     r"|00[1-9][0-9]{0,2}[ .-](?:[ ().-]{0,2}[0-9]){6,12}(?![\w-])"
     r"|0[1-9](?P<b>[ .-])[0-9]{2}(?:(?P=b)[0-9]{2}){3}(?![\w-])"
     r"|0[0-9]{1,4}(?:(?P<c>[ -])[0-9]{3,4}(?P=c)[0-9]{3,4}|[/-][0-9]{5,8})(?![\w-])"
@@ -456,10 +511,43 @@ _HARMLESS_KEY = re.compile(
 )
 
 _LOCAL = r"[\w.!#$%&*+?^`|~-]"
-_HOST = r"(?:[^\W_](?:[\w-]{0,62})\.){1,8}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
+_HOST = r"(?:[^\W_](?:[\w-]{0,62})\.){1,32}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
 _SINGLE = r"'(?!\[Filtered\]')(?:[^'\\]|''|\\.){0,1024}+(?:'|\Z)"
 _CURLY = r"“[^”\n]{1,512}+”"
 _DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}+(?:"|\Z)'
+
+_FOLLOWERS = (
+    r"active|again|algorithms?|and|attempts?|authenticator|backend|but|cannot|changer?"
+    r"|check(?:er)?|checks|class"
+    r"|column|correct|database|default|differs?|does|empty|entry|fails?|failures?|fields?|file"
+    r"|flow|form|for|from"
+    r"|generator|grant|handler|hash(?:er|es)?|hint|history|illegal|in|incorrect|input|invalid|is"
+    r"|left|link|list"
+    r"|login|mail|manager|match(?:es)?|mismatch|missing|must|never|not|null|okay|on|only|or|page"
+    r"|parameter"
+    r"|params?|plugin|policies|policy|prompt|property|provider|quality|rejects?|reset|resets|reuse"
+    r"|rules?|screen"
+    r"|server|service|set|settings?|setter|store|string|succe\w+|syncs?|that|the|this|timeout|to"
+    r"|twice|type|unknown"
+    r"|unset|update|user|users|validator|value|values|vault|was|were|when|will|with|works|wrong"
+    r"|correctly"
+)
+"""Words that come after `password` where it is not told."""
+
+_OPTION_END = r"(?:[ =]{1,4}|['\"], ?)['\"]?"
+_LONGEST_COMMAND = 96
+_WITH_SHORT_OPTION = re.compile(
+    r"\b(?:(?:docker|podman|helm|oc|az|nerdctl|crane|skopeo)\s(?:registry )?login|sshpass|redis-cli"
+    r"|ldap\w{3,10}|mongo\w{0,8}|cqlsh|sqlcmd|sqlplus|bcp|mosquitto_\w+|htpasswd|smbclient|plink"
+    r"|pscp"
+    r"|7za?|zip|unzip|ipmitool|rabbitmqadmin|influx|vncserver|isql|snowsql|clickhouse-client"
+    r"|openssl enc)"
+    r"\b[^|;\n]*\Z"
+)
+"""Programs that take a password as one of the options `-p`, `-a`, `-w`, `-pw` and `-k`."""
+
+_WITH_GLUED_OPTION = re.compile(r"\b(?:mysql\w{0,8}|mariadb)\b[^|;\n]*\Z")
+"""Programs that take one right behind `-p`."""
 
 PEM: Final = (
     Rule(
@@ -495,14 +583,13 @@ NUMBERS: Final = (
         (),
         re.compile(r"[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){11,60}"),
         _iban,
-        digits=10,
+        digits=6,
     ),
     Rule(
         "card",
         (),
         re.compile(
-            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>[ .-])[0-9]{4}(?P=a)[0-9]{4}(?P=a)[0-9]{1,7}"
-            r"|(?P<b>[ .-])[0-9]{6}(?P=b)[0-9]{4,5})(?![0-9])"
+            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>[ .-])[0-9]{4,6}(?:(?P=a)[0-9]{1,7}){1,4})(?![0-9])"
         ),
         _card,
         digits=13,
@@ -511,8 +598,9 @@ NUMBERS: Final = (
         "national-number",
         (),
         re.compile(
-            r"[0-9A-Z](?:(?=[A-Z]{0,5}-?[0-9])[0-9A-Za-z./+-]{5,19}(?:\([0-9A]\))?"
+            r"[0-9A-Z](?:(?=[A-Z]{0,5}-?[0-9]|[a-z]{1,2}[0-9])[0-9A-Za-z./+-]{5,19}(?:\([0-9A]\))?"
             r"|[A-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b)"
+            r"|[a-z](?=[a-z] ?[0-9])[a-z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[a-d]\b"
         ),
         _national,
         digits=4,
@@ -548,8 +636,11 @@ SHAPES: Final = (
     ),
     Rule(
         "oracle-credentials",
-        (":thin:", ":oci:"),
-        re.compile(r"(:(?:thin|oci):)[^\s/@]{1,64}/[^\s@]{1,64}@"),
+        (":thin:", ":oci:", "sqlplus ", "sqlldr ", "expdp ", "impdp "),
+        re.compile(
+            r"(:(?:thin|oci):|\b(?:sqlplus|sqlldr|expdp|impdp) (?:-\w{1,4} ){0,2}[\"']?)"
+            r"[^\s/@]{1,64}/[^\s@]{1,64}(?:@|(?=\s|\Z))"
+        ),
         rf"\1{FILTERED}@",
     ),
     Rule(
@@ -563,10 +654,28 @@ SHAPES: Final = (
         _parameter,
     ),
     Rule(
-        "webhook-url",
-        ("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/"),
-        re.compile(r"(hooks\.slack\.com/|/api/webhooks/|webhook\.office\.com/)[^\s\"'<>]+"),
-        rf"\1{TOKEN}",
+        "url-token",
+        (
+            *(
+                "://hooks.",
+                "/api/webhooks/",
+                "office.com/webhook",
+                "/hooks/catch/",
+                "reset",
+                "/magic",
+            ),
+            *("/verif", "/confirm", "/activat", "/invit", "/unsubscribe", "/token", "/login"),
+        ),
+        re.compile(
+            r"/(?:(?P<before>(?:(?<=//)hooks\.[\w.-]{1,64}|api/webhooks"
+            r"|hooks/catch)/)(?!\[TOKEN\])[^\s\"'<>]++"
+            r"|(?P<path>[\w-]{0,24}(?:reset|magic|verif|confirm|activat|invit|unsubscribe|token"
+            r"|login)[\w-]{0,24}"
+            r"(?:/(?:[A-Za-z]{1,12}/)?|/?\?(?:[\w.-]{1,24}=[^\s&#\"'<>]{0,128}&){0,4}[\w-]{1,4}=))"
+            r"(?=[\w.=~%-]{0,255}\d)[\w.=~%-]{16,}+)"
+            r"|(?P<office>office\.com/webhook\w{0,2}/)(?!\[TOKEN\])[^\s\"'<>]++"
+        ),
+        _url_token,
     ),
     Rule(
         "sql-parameters",
@@ -606,7 +715,7 @@ SHAPES: Final = (
     Rule(
         "rejected-value",
         (
-            *("duplicate entry", "invalid ", "incorrect ", "could not convert", "query argument"),
+            *("duplicate entry", "invalid ", "incorrect", "could not convert", "query argument"),
             *("out of range: ", "malformed ", "denied for user", "failed for user", "got "),
         ),
         re.compile(
@@ -614,6 +723,7 @@ SHAPES: Final = (
             r"|query argument \$\d{1,5}:"
             r"|(?:invalid|incorrect)\b[\w ()]{0,48}:|malformed [\w ]{1,32}:|out of range:"
             r"|(?:denied|failed) for user|\bgot(?: value)?) ?)"
+            r"(?!(?<=base 10: )'[a-z]{1,4}')"
             rf"(?:{_SINGLE}|{_DOUBLE})",
             re.DOTALL,
         ),
@@ -641,9 +751,21 @@ SHAPES: Final = (
     ),
     Rule(
         "sql-literal",
-        ("where ", "values", "update "),
+        (
+            "where ",
+            "values",
+            "update ",
+            "select ",
+            "identified by",
+            "password '",
+            "set password",
+            "crypt(",
+            "sp_add",
+        ),
         re.compile(
-            r"(?P<before>(?:[=<>(,]|\b(?i:like|in|values|between|and|then|else)\b) ?)[eEnNbB]?"
+            r"(?P<before>(?:[=<>(,]|\b(?i:i?like|in|values|between|and|then|else|by|password"
+            r"|sp_\w+)\b)"
+            r" ?)[eEnNbB]?"
             r"'(?!\[Filtered\]')(?:[^']|'')*+'(?=[,)\s;]|\Z)"
         ),
         rf"\g<before>'{FILTERED}'",
@@ -652,14 +774,21 @@ SHAPES: Final = (
     Rule("digest", ("digest ",), re.compile(r"\b([Dd]igest\s{1,4})\w{1,32}=.*"), rf"\1{TOKEN}"),
     Rule(
         "command-line",
-        ("-u ", "--", " -p"),
-        re.compile(
-            r"((?<!\S)(?:-u|--user)[ =]{1,4})(?!\[Filtered\])[^\s:]{0,64}:\S++"
-            r"|\b((?:mysql|mysqldump|mariadb)\b[^|;\n]{0,64}? -p)(?!\[Filtered\])\S++"
-            r"|((?<!\S)--?[\w-]{0,40}(?:password|passwd|pass|pwd|token|secret|key) )"
-            r"(?!\[Filtered\]|-)\S++"
+        (
+            *("-u ", "-u'", '-u"', "--", "/user:", " -p", " -a", " -w", " -k"),
+            *("'-p", "'-a", '"-p', '"-a'),
         ),
-        rf"\1\2\3{FILTERED}",
+        re.compile(
+            r"[-/](?<![\w-].)(?:"
+            rf"(?P<user>(?:[ua]|-user|-auth|-proxy-user|-creds){_OPTION_END}"
+            r"(?!\[)[^\s:%'\"]{0,64}[:%]['\"]?)"
+            r"|(?P<named>-?[\w-]{0,40}(?:password|passwd|passphrase|pass|pwd|pw|token|secret|key)"
+            rf"{_OPTION_END})"
+            rf"|(?P<short>(?:[pPawk]|pw){_OPTION_END})|(?P<glued>p)"
+            r"|(?P<net>user:\S{1,64} )"
+            r")(?!\[Filtered\]|-)[^\s'\"]++"
+        ),
+        _option,
     ),
     Rule(
         "credential",
@@ -671,20 +800,70 @@ SHAPES: Final = (
         _credential,
     ),
     Rule(
-        "credential-pair",
-        ("[filtered] /", "[filtered] |"),
-        re.compile(r"(\[Filtered\]) [/|] (?!\[Filtered\])\S++"),
-        rf"\1 / {FILTERED}",
+        "login-dialogue",
+        ("pass", "auth plain", "auth login", "xoauth2", "cram-md5", "login ", "334 ", "community"),
+        re.compile(
+            r"(?P<before>[3ALPaelmrs](?<![\w-].)(?:(?:(?<=P)ASS|(?<=A)UTH(?:ENTICATE)? (?:PLAIN"
+            r"|LOGIN|XOAUTH2"
+            r"|CRAM-MD5)|(?<=r)equirepass|(?<=m)asterauth|(?<=a)uth-pass|(?<=s)nmp-server community"
+            r"|(?<=e)nable (?:secret|password)(?: \d)?|(?<=L)OGIN \"?[^\s\"]{1,64}\"?)[ \t]{1,4}"
+            r"|(?<=3)34 \S{4,64}\s{1,4}))"
+            r"(?!\[[A-Z])(?:(?=\S*[\d=])|(?<=\r\nPASS ))[^\s/()]{3,}+(?=\s*(?:[\r\n\"'\\]|\Z))"
+        ),
+        rf"\g<before>{FILTERED}",
     ),
     Rule(
-        "secret-of-someone",
-        ("pass", "pwd", "secret", "token", "credential", "key", "session", "kennwort", "pin "),
-        re.compile(
-            rf"(?P<word>\b(?i:{_TELLING}|pin) (?:for|of|für|fuer|von|pour|de|del)"
-            r" [^\s:=]{1,64}+(?: [^\s:=]{1,64}+)?(?:\s?[:=]\s?| (?:is|was|ist) (?=\S*\d)))"
-            r"(?!\[[A-Z])\S++"
+        "record",
+        (
+            "putty-user-key",
+            "begin:vcard",
+            "mecard:",
+            "wifi:",
+            "<<<<",
+            ",ou=",
+            ",cn=",
+            "attendee;",
+            "organizer;",
         ),
-        rf"\g<word>{FILTERED}",
+        re.compile(
+            r"PuTTY-User-Key-File-\d:.*|BEGIN:VCARD.*?(?:END:VCARD|\Z)|(?:MECARD"
+            r"|WIFI):[^\n]{1,512}?;;"
+            r"|(?<![A-Z0-9<])[PVIAC][A-Z<][A-Z<]{3}(?=[A-Z0-9<]{0,38}<<)[A-Z0-9<]{25,39}(?:\s[A-Z0-9<]{30,44}){0,2}"
+            r"|(?P<before>(?<![\w-])(?i:cn|uid|givenname|sn)=)[^,;:=.*\"\n]{1,64}(?=,\s?(?i:ou"
+            r"|cn)=|:mailto)",
+            re.DOTALL,
+        ),
+        rf"\g<before>{FILTERED}",
+    ),
+    Rule(
+        "access-log",
+        (" - ",),
+        re.compile(r"( - )[^\s\-\[]\S{0,63}(?= \[\d{1,2}/[A-Z][a-z]{2}/\d{4}:)"),
+        rf"\1{FILTERED}",
+        digits=6,
+        repeated="//",
+    ),
+    Rule(
+        "login-line",
+        (":",),
+        re.compile(
+            r":(?<=[\w*]:)(?:(?P<before>(?:\d{4,5}"
+            r"|\*):[^:\s]{1,63}:[^:\s]{1,63}:)(?=[^\s:]*\d)(?=[^\s:]*[G-Zg-z])[^\s:\[]\S{5,}+"
+            r"|(?P<id>\d{1,10}:)[0-9A-Fa-f]{32}:[0-9A-Fa-f]{32})"
+        ),
+        rf":\g<before>\g<id>{FILTERED}",
+        digits=5,
+        repeated="::::",
+    ),
+    Rule(
+        "credential-pair",
+        ("[filtered] /", "[filtered] |", "login ", "creds ", "credentials "),
+        re.compile(
+            r"(\[Filtered\]) [/|] (?!\[Filtered\])\S++"
+            r"|\b((?i:login|creds|credentials) (?:with |as |for )?[\w.@-]{1,64})(?: ?[/|] |:)"
+            r"(?=[^\s:/]*\d)(?=[^\s:/]*[A-Za-z])[^\s:/]{6,}+"
+        ),
+        rf"\1\2 / {FILTERED}",
     ),
     Rule(
         "jwt",
@@ -696,8 +875,8 @@ SHAPES: Final = (
         "wallet",
         (),
         re.compile(
-            r"[013b](?<![0-9A-Za-z].)(?:(?<=b)c1[02-9ac-hj-np-z]{36,71}|(?<=0)x[0-9a-fA-F]{40}"
-            r"|(?<=[13])[1-9A-HJ-NP-Za-km-z]{25,34})(?!\w)",
+            r"[0135KLb](?<![0-9A-Za-z].)(?:(?<=b)c1[02-9ac-hj-np-z]{36,71}|(?<=0)x[0-9a-fA-F]{40}"
+            r"|(?<=[13])[1-9A-HJ-NP-Za-km-z]{25,34}|(?<=[5KL])[1-9A-HJ-NP-Za-km-z]{50,51})(?!\w)",
             re.ASCII,
         ),
         _wallet,
@@ -707,15 +886,25 @@ SHAPES: Final = (
     Rule(
         "email",
         ("@", "\uff20"),
-        re.compile(rf"(?:(?<!{_LOCAL}){_LOCAL}++|\"[^\"\n]" + r"{1,64}\")" + rf"[@\uff20]{_HOST}"),
+        re.compile(
+            rf"(?:(?<!{_LOCAL})"
+            r"(?:[\w.-]{1,64}\+[\w.+-]{0,64}=)?"  # whom a bounce is about
+            rf"{_LOCAL}++|"
+            r"\"[^\"\n]{1,64}\")"
+            rf"[@\uff20]{_HOST}"
+        ),
         EMAIL,
     ),
     Rule(
         "email-spelled-out",
-        ("[at]",),
+        ("[at]", "(at)", "{at}", " dot ", "=40"),
         re.compile(
-            r"(?<![\w.+-])[\w.+-]{1,64}+ ?\[at\] ?(?:[\w-]{1,63}+ ?(?:\[dot\]|\.) ?){1,4}"
-            r"[A-Za-z]{2,24}\b"
+            r"(?<![\w.+-])[\w.+-]{1,64}+(?:"
+            r" ?[\[({](?i:at)[\])}] ?(?:[\w-]{1,63}+ ?(?:[\[({](?i:dot)[\])}]"
+            r"|\.) ?){1,4}[A-Za-z]{2,24}\b"
+            r"| (?i:at) [\w-]{1,63}+(?: (?i:dot) [\w-]{2,63}+){1,4}"
+            r")"
+            r"|(?<=[?])(?i:q)[?][\w.+=%-]{1,64}=40[\w.=-]{3,64}"
         ),
         EMAIL,
     ),
@@ -727,8 +916,18 @@ SHAPES: Final = (
             r"(?:%[\w.-]{1,16})?"
         ),
         _address_6,
-        digits=1,
         repeated="::",
+    ),
+    Rule(
+        "position",
+        ("point(", "/@", "geo:", "coordinat", "gps", "lng", "longitude"),
+        re.compile(
+            r"(?P<before>(?i:\bpoint ?\(|/@|\bgeo:|\b(?:location|coordinates?|gps|lat(?:itude)?"
+            r"|long?(?:itude)?|lng)"
+            r"\W{1,4}))-?\d{1,3}\.\d{3,}(?:[ ,;]{1,3}-?\d{1,3}\.\d{3,})?"
+        ),
+        rf"\g<before>{FILTERED}",
+        digits=4,
     ),
     Rule(
         "hardware-address",
@@ -749,13 +948,28 @@ SHAPES: Final = (
         repeated="...",
     ),
     Rule(
-        "birth-date",
-        ("born", "dob", "birth", "geb", "naissance", "nacimiento", "nascita", "nascimento"),
+        "address-in-name",
+        ("ip-", "ec2-", "dhcp-", "static-", "dynamic-", "ppp-", "cpe-", "dsl-"),
         re.compile(
-            r"(?P<word>\b(?i:born|dob|d\.o\.b\.?|birth ?da(?:te|y)|date of birth"
-            r"|geb(?:oren|urtsdatum)?\.?"
+            r"(?<![A-Za-z0-9])((?:ip|ec2|dhcp|static|dynamic|ppp|cpe|dsl)-)(?!10-|192-168-|[\w-]{1,32}+\.internal\b)"
+            r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)-){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-])"
+        ),
+        rf"\1{IP}",
+        digits=4,
+        repeated="----",
+    ),
+    Rule(
+        "birth-date",
+        (
+            *("born", "dob", "birth", "geb", "naissance", "nacimiento", "nascita"),
+            *("nascimento", "né", "nato il", "nata il", "nacid", "född", "født", "urodzon"),
+        ),
+        re.compile(
+            r"(?:19|20)\d\d-\d\d-\d\d(?= is (?:my|his|her|their) birth)"
+            r"|(?P<word>\b(?i:born|dob|d\.o\.b\.?|birth ?da(?:te|y)|date of birth"
+            r"|geb(?:oren|urtsdatum)?\.?|née?|nat[oa]|nacid[oa]|fød[td]|född|urodzon[aey]"
             r"|(?:date|fecha|data) d[ei] (?:naissance|nacimiento|nascita|nascimento))"
-            r"(?: (?:on|is|was|am|le|el|il))?[ :=]{1,3})"
+            r"(?: (?:on|is|was|am|op|le|el|il))?[ :=]{1,3})"
             r"(?:\d{1,4}(?:st|nd|rd|th)?[./ -]\s?(?:\d{1,2}|[^\W\d_]{3,10})[./ -]\s?\d{1,4}"
             r"|[A-Z][a-z]{2,8} \d{1,2},? \d{4}"
             r"|\d{8}\b)"
@@ -765,11 +979,16 @@ SHAPES: Final = (
     ),
     Rule(
         "short-code",
-        ("pin", "otp", "cv", "passcode", " code"),
+        ("pin", "otp", "cvv", "cvc", "passcode", " code", "-code", "e key", "product key"),
         re.compile(
-            r"(?P<word>\b(?i:pin(?: code)?|otp|cvv|cvc|passcode|(?:verification|security|access|2fa|mfa|login"
-            r"|sms|confirmation|auth|authentication|one[ -]time) (?:code|password))"
-            r"(?: is| was|:)?[ \t]{1,3})(?P<run>\d{3,8})(?![\w.])"
+            r"(?P<word>\b(?i:pin(?: code)?|otp|cvv|cvc|passcode|(?:verification|security|access"
+            r"|2fa|mfa|login"
+            r"|sms|confirmation|auth|authentication|one[ -]time|recovery|backup|reset|activation"
+            r"|invit\w{1,5}"
+            r"|scratch|licen[cs]e|product|serial|voucher)[ -](?:codes?|keys?|password)"
+            r"|your code)(?: is| was| sent)?:?[ \t]{1,3}"
+            r"[(\"']?)(?:\d{3,8}(?![\w.]|-\w)(?: does not match \d{3,8})?"
+            r"|(?=[\w-]{0,16}\d)[A-Za-z0-9]{2,8}(?:-[A-Za-z0-9]{2,8}){1,4}(?:[,;] [\w-]{4,24}){0,16})"
         ),
         rf"\g<word>{TOKEN}",
         digits=3,
@@ -777,23 +996,57 @@ SHAPES: Final = (
     Rule(
         "beside-telling-word",
         (
-            *("pass", "pwd", "secret", "token", "credential", "key", "session", "signature"),
-            *("nonce", "kennwort", "contraseña", "senha", "wachtwoord"),
+            *("pass", "pw", "secret", "token", "credential", "key", "session", "signature"),
+            *("nonce", "kennwort", "contraseña", "senha", "wachtwoord", "hasło", "heslo", "jelsz"),
+            *(
+                "lösen",
+                "parola",
+                "salasana",
+                "ifre",
+                "парол",
+                "密",
+                "口令",
+                "パスワード",
+                "暗証番号",
+            ),
+            *("비밀번호", "암호", "mdp", "clave ", "khẩu", "kata sandi", "كلمة"),
         ),
         re.compile(
-            rf"(?P<word>\b(?i:{_TELLING})(?: (?:is|was|of|for|with|ist|war|lautet|est|es))?"
-            r"[ \t]+[\"'`(<]?)"
-            r"(?P<run>[^\s\"'`<>()\[\],;]{6,}+)"
+            rf"(?P<word>{_TELLING}(?:"
+            # Whose it is, or what for.
+            r"(?P<of> (?:for|of|für|fuer|von|pour|de|del) [^\s:=]{1,64}+(?: [^\s:=]{1,64}+)?"
+            r"(?:\s?[:=]\s?| (?:is|was|ist) (?=\S*\d)))(?!\[[A-Z])(?=\S)"
+            r"|(?:'s|[\"']? (?:is|was|of|for|from|with|ist|war|lautet"
+            r"|est|es|это|(?:must |does not )?match(?:es)?|(?:re|un)?set to|changed to|!=|==|vs)"
+            r"|(?: (?:wrong|used|tried|given|rejected|(?i:incorre|invalid|falsch)\w{0,4}))?\s?:)?"
+            r"(?:[ \t]+|[是は为為는은][ \t]?)[\"'`(<\[]?))"
+            r"(?P<run>(?(of)\S++|[^\s\"'`<>()\[\],;]{6,}+(?: to [^\s\"'`<>()\[\],;]{6,}+)?))"
         ),
         _beside_telling_word,
-        digits=1,
+    ),
+    Rule(
+        "password-said",
+        ("assword ",),
+        re.compile(
+            r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
+            r"|with)\s)?"
+            r"[Pp]assword[ \t])(?!\[)[^\s:=]++"
+            rf"|(?P<word>\b[Pp]assword )(?!(?:{_FOLLOWERS})\b)"
+            r"(?![a-z]*(?:ed|ing|ion|ions|ment|ive|ble|th|ty)\b)[a-z]{4,32}"
+            r"(?=\s*\Z| (?:was|did|is|has|does)\b)"
+        ),
+        rf"\g<before>\g<word>{FILTERED}",
     ),
     Rule(
         "quoted-secret",
-        ("api_key", "apikey", "private_key", "passw", "secret"),
+        ("api_key", "apikey", "private_key", "pass", "secret", "token("),
         re.compile(
-            r"(?P<word>(?i:api_?key|private_?key|passw(?:or)?d|secret)\w{0,16} ?)"
-            r"(?P<quote>[\"'])(?!\[Filtered\])[^\s\"']{8,}+(?P=quote)"
+            r"(?P<word>[APSTapst](?i:(?<=a)pi_?key|(?<=p)rivate_?key|(?P<phrase>(?<=p)ass(?:wd"
+            r"|word|phrase))|(?<=s)ecret"
+            r"|(?<=t)oken(?=\()|(?<=p)ass(?= ))\w{0,16}"
+            r"(?: ?|\(b?))(?P<quote>[\"'])(?!\[Filtered\])(?:(?(phrase)[ ]|(?!))"
+            r"|[^\s\"'*]){6,256}+(?P=quote)"
+            r"(?! (?:not found|is forbidden|(?:does not|already) exist|in namespace|field|key\b))"
         ),
         rf"\g<word>\g<quote>{FILTERED}\g<quote>",
         signs=QUOTES,
@@ -802,7 +1055,8 @@ SHAPES: Final = (
         "key-with-value",
         ("key",),
         re.compile(
-            r"(?P<name>[kK](?i:ey)[\"'\]]{0,2} ?(?:=>|:=|[:=]) ?[\"']?)(?P<run>[\w+/=-]{20,}+)",
+            r"(?P<name>[kK](?i:ey)[\"'\]]{0,2}(?: ?(?:=>|:=|[:=]) ?"
+            r"|[ \t])b?[\"']?)(?P<run>[\w+/=-]{10,}+)",
             re.ASCII,
         ),
         _key,
@@ -820,7 +1074,10 @@ SHAPES: Final = (
     Rule(
         "path",
         ("/",),
-        re.compile(rf"(?P<path>(?<![\w.\-])(?:~[\w.-]*+/|/(?:{ROOTS})/)[^\s\"'<>,;:()|]*+)"),
+        re.compile(
+            rf"(?P<path>[/~](?:(?<![\w.\-].)(?:(?<=~)[\w.-]*+/|(?<=/)(?:{ROOTS})/)"
+            r"|(?:(?<=-[A-Z]/)|(?<=[.\-]/))(?:home|Users)/)[^\s\"'<>,;:()|]*+)"
+        ),
         _last_component,
     ),
 )

@@ -26,6 +26,7 @@ PREFIXED: Final = (
     ("Anthropic", "sk-ant-", r"[\w-]{16,}"),
     ("Artifactory", "AKC", r"[A-Za-z0-9]{10,}"),
     ("Artifactory", "cmVmd", r"[A-Za-z0-9]{40,}"),
+    ("Bitcoin", "xprv yprv zprv tprv", r"[1-9A-HJ-NP-Za-km-z]{80,}"),
     ("Asana", "0/ 1/ 2/", r"\d{13,20}:[0-9a-f]{32,}"),
     ("Atlassian", "ATATT3 ATCTT3 ATBB ATOA", r"[\w=-]{20,}"),
     ("Bitbucket", "BBDC-", r"[A-Za-z0-9+/@_-]{36,}"),
@@ -167,6 +168,17 @@ PREFIXED: Final = (
 """Services, the prefixes of their tokens, and what follows these, as a regular expression."""
 
 MARKED: Final = (
+    (
+        "hashes of passwords",
+        "$",
+        r"(?:(?:pbkdf2_?[\w-]{0,16}|scrypt|bcrypt(?:_sha256)?|sha1|sha256"
+        r"|md5)\$[^\s$]{1,64}\$(?:[^\s$]{1,64}\$)?[\w./+=,$-]{8,}|(?:argon2)?"
+        r"\$(?:\d\w?|argon2\w{1,2}|apr1|scrypt|pbkdf2[\w-]{0,16}|[PHSy])"
+        r"\$[\w./+=,$-]{16,})",
+    ),
+    ("hashes of passwords", "{ss", r"\{SSHA\d{0,3}\}[A-Za-z0-9+/=]{16,}"),
+    ("hashes of passwords", "{sh", r"\{SHA\d{0,3}\}[A-Za-z0-9+/=]{16,}"),
+    ("Expo", "pushtoken[", r"(?:Exponent|Expo)PushToken\[[^\]\s]+\]"),
     ("Azure Active Directory", "~", r"[\w~.-]{3}\dQ~[\w~.-]{31,34}"),
     ("Azure Storage", "==", r"(?<![+/-])[A-Za-z0-9+/]{86}=="),
     ("Azure DevOps", "azdo", r"[A-Za-z0-9]{75}AZDO[A-Za-z0-9]{4}"),
@@ -174,7 +186,7 @@ MARKED: Final = (
     ("HashiCorp Terraform", ".atlasv1.", r"[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{40,}"),
     ("Mailchimp", "-us", r"[0-9a-f]{32}-us\d{1,2}(?!\w)"),
     ("Snyk", "snyk_", r"snyk_(?:pat|sat|uat)\.[\w.-]{20,}"),
-    ("Telegram", ":aa", r"\d{8,10}:AA[\w-]{30,}"),
+    ("Telegram", ":aa", r"\d{6,10}:AA[\w-]{30,}"),
 )
 """Services, a mark in lower case that their tokens hold, and the shape of the whole."""
 
