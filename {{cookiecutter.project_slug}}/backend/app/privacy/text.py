@@ -231,6 +231,8 @@ def shorten(text: str, longest: int = LONGEST) -> str:
 
 def _scrub_frequent(text: str, fired: list[str]) -> str | None:
     """Scrub what most private texts hold; None where that may not be all."""
+    if "://" in text:
+        return None  # what looks like an address may be a part of the credentials
     scrubbed = text
     for rule in _FREQUENT:
         sign = rule.repeated or rule.needs[0]

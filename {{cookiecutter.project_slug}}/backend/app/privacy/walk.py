@@ -54,6 +54,7 @@ _LONG_WORD = 18
 
 _PLAIN: Final = frozenset({bool, float, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
+_USER_OPTIONS: Final = frozenset({"-u", "--user", "-a", "--auth"})
 _NAME_KEYS: Final = ("name", "key", "field", "header", "param", "parameter")
 
 # The walk dispatches on exact types, which narrow nothing for a type checker: hence `Any`.
@@ -282,17 +283,17 @@ class _Walk:
             return FILTERED
         seen[identity] = FILTERED
         clean = items
-        hide_next = False
+        option = ""
         for index, item in enumerate(items):
             kind = type(item)
-            if hide_next and isinstance(item, str | bytes | int):
+            if option and _is_secret_of(option, item):
                 scrubbed: object = FILTERED
-                hide_next = False
+                option = ""
             elif kind is str:
                 if (item.isalpha() and len(item) < _LONG_WORD) or item in known_clean:
+                    option = ""
                     continue
-                # `--password hunter2` of a command line, split into its words.
-                hide_next = item[:1] == "-" and is_sensitive(item)
+                option = item if item[:1] == "-" else ""
                 scrubbed = _UNKNOWN
             elif kind is dict:
                 scrubbed = self._mapping(item, depth + 1)
@@ -340,6 +341,16 @@ def _is_card(value: object) -> bool:
     if not isinstance(value, int | Decimal) or not _LEAST_CARD <= value < _MOST_CARD:
         return False
     return is_card(str(int(value)))
+
+
+def _is_secret_of(option: str, value: object) -> bool:
+    """Whether an item follows its option, as in a command line that is split into its words.
+
+    For `--password hunter2` any item does, for `-u user:password` one with a colon.
+    """
+    if not isinstance(value, str | bytes | int):
+        return False
+    return is_sensitive(option) or (option in _USER_OPTIONS and ":" in _text(value)[1:-1])
 
 
 def _is_pair(item: object) -> TypeGuard[list[object] | tuple[object, ...]]:

@@ -180,3 +180,18 @@ def test_what_is_made_to_be_searched_for_long_is_cut_short() -> None:
     scrubbed = scrub_string(hostile * 200)
     assert len(scrubbed) < 2 * text._LONGEST_UNSETTLED
     assert not re.search(r"1a2b3c4d5e", scrubbed)
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["mysql", "--password", "hunter2", "shop"], ["mysql", "--password", "[Filtered]", "shop"]),
+        (["curl", "-u", "jane:hunter2", "-s"], ["curl", "-u", "[Filtered]", "-s"]),
+        (["run", "-u", "jane", "80:80"], ["run", "-u", "jane", "80:80"]),
+        (["run", "--tokens", "7"], ["run", "--tokens", "[Filtered]"]),
+        (["run", "-p", "80:80", "--max-tokens", "7"], ["run", "-p", "80:80", "--max-tokens", "7"]),
+    ],
+)
+def test_an_option_of_a_command_line_hides_what_follows(words: list[str], left: list[str]) -> None:
+    assert scrub(words) == left
+    assert scrub(left) == left
