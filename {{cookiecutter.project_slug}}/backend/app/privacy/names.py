@@ -37,13 +37,13 @@ SENSITIVE_WORDS: Final = frozenset(
     _table(
         """
         aadhaar adgangskode apikey authorization baggage birthdate birthday bsn clave cnpj
-        codeword contrasena contraseña cookies coordinates cpf credential credentials creds csrf
-        cvc cvv dni dob ethnicity geburtsdatum geheim geheimnis geolocation gps hasło heslo iban
-        itin jelszó jeton jwt jwts kennwort latitude lng longitude lozinka lösenord maiden mdp
-        mnemonic nif nino otp parola parool passcode passcodes passphrase passport passwd password
-        passwords passwort personnummer pesel postcode pw pwd religion salasana secret secrets
-        senha ssn surname token tokens totp wachtwoord xsrf şifre κωδικός парол пароль пароля
-        סיסמה पासवर्ड รหัสผ่าน パスワード 口令 密码 密碼 暗証番号 비밀번호 암호
+        codeword contrasena contrasenya contraseña contrasinal cookies coordinates cpf credential credentials creds csrf
+        cvc cvv cyfrinair dni dob ethnicity fjalëkalimi geburtsdatum geheim geheimnis geolocation geslo gps haslo hasło heslo iban
+        itin jelszo jelszó jeton jwt jwts kennwort kodeord latitude lng longitude losenord lozinka lykilorð lösenord maiden mdp
+        mnemonic nenosiri nif nino otp parola parolă parool pasahitza passcode passcodes passphrase passord passport passwd password
+        passwords passwort personnummer pesel postcode pw pwd religion salasana salasõna secret secrets sifre
+        senha slaptažodis slaptazodis ssn surname token tokens totp wachtwoord wagwoord xsrf şifre κωδικός συνθηματικό лозинка парол парола пароль пароля құпиясөз
+        პაროლი סיסמא סיסמה گذرواژه पासवर्ड পাসওয়ার্ড கடவுச்சொல் รหัสผ่าน パスワード 口令 密码 密碼 暗証番号 비밀번호 암호
         """
     )
 )
@@ -88,8 +88,8 @@ SENSITIVE_PAIRS: Final = frozenset(
     drivers_licence drivers_license driving_licence driving_license encryption_key factor_code
     family_name first_name full_name github_key github_pat gitlab_pat given_name google_key
     gpg_key health_card hmac_key home_address iam_key ibm_key identity_number instrumentation_key
-    insurance_number jwt_key last_name licence_plate license_key license_plate maiden_name
-    mailgun_key mailing_address maps_key master_key medical_record medicare_number mfa_code
+    insurance_number jwt_key kata_laluan kata_sandi last_name licence_plate license_key license_plate maiden_name
+    mailgun_key mailing_address maps_key master_key mat_khau mật_khẩu medical_record medicare_number mfa_code
     middle_name mot_passe national_id national_number nhs_number oauth_verifier one_time
     openai_key pass_phrase pass_word personal_number pgp_key place_birth post_code postal_address
     postal_code private_key recovery_code recovery_codes recovery_phrase routing_number rsa_key
@@ -98,7 +98,7 @@ SENSITIVE_PAIRS: Final = frozenset(
     shared_key shipping_address signing_key sl_key social_security softlayer_key sort_code ssh_key
     steuer_id storage_key street_address street_name stripe_key subscription_key tax_id tax_number
     telegram_key twilio_key two_factor user_pass vat_number verification_code wallet_seed
-    webhook_key zip_code
+    webhook_key zip_code رمز_عبور كلمة_السر كلمة_المرور
     """
     )
 )
@@ -126,6 +126,7 @@ GLUED_ENDS: Final = ("token", "secret", "credentials", "passwort")
 SECONDS: Final = frozenset(
     {"account", "address", "answer", "birth", "card", "code", "codes", "factor", "key", "license"}
     | {"licence", "name", "number", "phrase", "plate", "security", "seed", "words"}
+    | {"khau", "khẩu", "laluan", "sandi", "السر", "المرور", "عبور"}
 )
 """Last words of sensitive pairs, which text writes with a space: `first name: ...`."""
 

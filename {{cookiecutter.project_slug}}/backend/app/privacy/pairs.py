@@ -64,6 +64,10 @@ _HARMLESS = re.compile(
     r"|\{\w{0,32}\})(?=[\s,;)\]}&\"']|\Z)"
 )
 
+_MODULE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)+(?:auth|cookies|credentials|secrets|session|tokens)")
+_FUNCTION = re.compile(r"[a-z]+(?:_[a-z]+)+(?![\w-])")
+"""With a colon between them, a place in code: `app.auth:require_scopes`."""
+
 
 def _end_of_brackets(text: str, start: int) -> int:
     depth = 0
@@ -119,8 +123,14 @@ _ELEMENT = re.compile(
 )
 
 
+_ATTRIBUTE = re.compile(r"\s(?i:name|key)=[\"'](?P<name>[\w:.-]{2,128}+)[\"']")
+
+
 def _element(match: re.Match[str]) -> str:
-    if judge(match["name"]) is not SENSITIVE:
+    named = _ATTRIBUTE.search(match["rest"])
+    if judge(match["name"]) is not SENSITIVE and not (
+        named and judge(named["name"]) is SENSITIVE
+    ):
         return match[0]
     return f"<{match['name']}{match['rest']}{FILTERED}"
 
@@ -156,6 +166,8 @@ def _scrub_after(pattern: re.Pattern[str], text: str) -> str:
         name = match["name"]
         start = match.start("name")
         if f"[{name}]" in REPLACEMENTS and text[start - 1 : start] == "[":
+            continue
+        if text[position - 1] == ":" and _MODULE.fullmatch(name) and _FUNCTION.match(text, position):
             continue
         verdict = _verdict(match)
         if verdict is not SENSITIVE and (

@@ -62,7 +62,8 @@ _NUMBER_WORDS: Final = frozenset(
     medicare mrn nhs nie nif nin nino nip nir npi nric oib pan passeport passport
     personalausweis personnummer pesel plate plates pps regon reisepass rfc rrn rtn rut sin
     sozialversicherung sozialversicherungsnummer ssn steueridentifikationsnummer steuernummer svnr taxpayer tckn
-    tfn tin tnin trn uen versicherten versichertennummer vin voter егн инн снилс
+    tfn tin tnin trn uen versicherten versichertennummer vin voter zehut егн инн снилс זהות マイナンバー 個人番号
+    身份证 身份证号 身份证号码 주민등록번호
         """
     )
 )
@@ -158,6 +159,9 @@ _CARD_GROUPS: Final[tuple[list[int], ...]] = ([4, 4, 4], [4, 6], [])
 """How many digits stand in the groups of a card's number before its last."""
 
 _CASES = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^0-9]*[0-9]")
+_CASE_CHANGE = re.compile(r"(?<=[a-z])[A-Z]|(?<=[A-Z])[a-z]")
+_LEAST_CHANGES = 4
+_LONGEST_SAME_CASE = 3
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _WORD = re.compile(r"[^\W\d_]+")
 _MIXED = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w+/-]+={0,2}", re.ASCII)
@@ -174,7 +178,7 @@ among ids made at random, one in some thousands would pass for one of these. A l
 of 16 digits from a card; and a Belgian account, alone among accounts, has the form of an id."""
 
 _LONGEST_ID = 36
-_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
+_HEXADECIMAL = re.compile(r"(?:0?x)?((?:[0-9A-Fa-f]{2})++)")
 
 
 def _around(match: re.Match[str]) -> tuple[str, str]:
@@ -259,9 +263,15 @@ def _beside_telling_word(match: re.Match[str]) -> str:
     run = match["run"]
     if match["of"]:
         return f"{match['word']}{FILTERED}"
-    if _looks_secret(run) and not _ASSIGNED.match(run):
+    if (_looks_secret(run) and not _ASSIGNED.match(run)) or _is_shuffled(run):
         return f"{match['word']}{TOKEN}"
     return match[0]
+
+
+def _is_shuffled(run: str) -> bool:
+    """Whether letters change their case more often than the words of a name do."""
+    changes = len(_CASE_CHANGE.findall(run))
+    return changes >= _LEAST_CHANGES and changes * _LONGEST_SAME_CASE >= len(run)
 
 
 def _parameter(match: re.Match[str]) -> str:
@@ -324,7 +334,9 @@ def _encoded(match: re.Match[str]) -> str:
     except ValueError:
         return run
     if not plain.isprintable() or (
-        ":" not in plain and "=" not in plain and scrub_shapes(plain, []) == plain
+        ":" not in plain
+        and "=" not in plain
+        and scrub_numbers(scrub_shapes(plain, []), []) == plain
     ):
         return run
     return TOKEN
@@ -332,11 +344,21 @@ def _encoded(match: re.Match[str]) -> str:
 
 def _decoded(run: str) -> bytes:
     """Decode hexadecimal or Base64 of either alphabet."""
-    if len(run) % 2 == 0 and _HEXADECIMAL.issuperset(run):
-        return bytes.fromhex(run)
+    if digits := _HEXADECIMAL.fullmatch(run):
+        return bytes.fromhex(digits[1])
     padded = run.rstrip("=").replace("-", "+").replace("_", "/")
     padded += "=" * (-len(padded) % 4)
     return b64decode(padded, validate=True)
+
+
+def _email(match: re.Match[str]) -> str:
+    """Replace an address, but for a password before a URL's host: its rule takes the user too."""
+    start = match.start()
+    if match.string[start - 1 : start] == ":" and _USER.search(
+        match.string, max(start - _LONGEST_USER, 0), start
+    ):
+        return match[0]
+    return EMAIL
 
 
 def _address(match: re.Match[str]) -> str:
@@ -498,6 +520,8 @@ _PHONE = re.compile(
 
 _DATE = re.compile(r"(?:19|20)[0-9]{2}[-./]?(?:0[1-9]|1[0-2])(?:[-./]|[0-3][0-9])")
 _LONGEST_LEAD = 12
+_LONGEST_USER = 72
+_USER = re.compile(r"://[^\s/@:\"'<>]{1,64}:\Z")
 _COMPARISONS: Final = frozenset("=~<>!^")
 _VERSION_WORDS: Final = ("version", "release", "build")
 _GOES_ON = re.compile(
@@ -510,8 +534,11 @@ _HARMLESS_KEY = re.compile(
     r"|group|ordering|s3|bucket|hash|range|unique|message|event|trace)[ _.-]?\Z"
 )
 
-_LOCAL = r"[\w.!#$%&*+?^`|~-]"
-_HOST = r"(?:[^\W_](?:[\w-]{0,62})\.){1,32}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
+_LOCAL = r"[\w.!#$%&*+?^`|~\u00ad\u200b-\u200f\u2060\ufeff-]"  # some of them are not seen
+_HOST = (
+    r"(?:(?:[^\W_](?:[\w-]{0,62})\.){1,32}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
+    r"|\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\])"
+)
 _SINGLE = r"'(?!\[Filtered\]')(?:[^'\\]|''|\\.){0,1024}+(?:'|\Z)"
 _CURLY = r"“[^”\n]{1,512}+”"
 _DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}+(?:"|\Z)'
@@ -533,6 +560,9 @@ _FOLLOWERS = (
     r"|correctly"
 )
 """Words that come after `password` where it is not told."""
+
+_DESCRIBING = r"[a-z]*(?:ed|ing|ion|ions|ment|ive|ble|th|ty)\b"
+_LINKS = r"is|was|are|were|ist|war|lautet|est|était|es|era|är|er|var|on|oli|to|jest|è|é"
 
 _OPTION_END = r"(?:[ =]{1,4}|['\"], ?)['\"]?"
 _LONGEST_COMMAND = 96
@@ -647,7 +677,7 @@ SHAPES: Final = (
         "url-code",
         ("code=", "state=", "policy=", "key-pair-id=", "saml", "ticket=", "assertion=", "nonce="),
         re.compile(
-            r"(?P<name>(?<=[?&])(?i:[\w-]{0,24}code|state|ticket|nonce"
+            r"(?P<name>(?:(?<=[?&])|\A(?=\S{1,512}&[\w.-]{1,64}=|\S{24,512}\Z))(?i:[\w-]{0,24}code|state|ticket|nonce"
             r"|(?P<sure>policy|key-pair-id|saml\w{1,9}"
             r"|assertion))=)(?P<run>[^\s&#\"']{8,}+)"
         ),
@@ -682,6 +712,16 @@ SHAPES: Final = (
         ("[parameters:",),
         re.compile(r"\[parameters:.*?(?:\](?=\n|\Z|\s*\()|\Z)", re.DOTALL),
         f"[parameters: {FILTERED}]",
+    ),
+    Rule(
+        "logged-parameters",
+        ("parameters: $1",),
+        re.compile(
+            r"((?i:parameters): )\$1 = (?:'(?:[^']|'')*+(?:'|\Z)|[^\s,']++)"
+            r"(?:, \$\d{1,5} = (?:'(?:[^']|'')*+(?:'|\Z)|[^\s,']++))*+"
+        ),
+        rf"\1{FILTERED}",
+        signs="'",
     ),
     Rule(
         "constraint-detail",
@@ -756,7 +796,7 @@ SHAPES: Final = (
             "values",
             "update ",
             "select ",
-            "identified by",
+            "identified ",
             "password '",
             "set password",
             "crypt(",
@@ -770,6 +810,16 @@ SHAPES: Final = (
         ),
         rf"\g<before>'{FILTERED}'",
         signs="'",
+    ),
+    Rule(
+        "sql-password",
+        ("identified ",),
+        re.compile(
+            r"(\b(?:identified (?:with \S{1,64} )?by(?=[ ]\")"
+            r"|IDENTIFIED (?:WITH \S{1,64} )?BY(?! VALUES)) )(?!\[Filtered|'|\"\[Filtered)"
+            r"(?:\"[^\"\n]{1,256}(?:\"|\Z)|[^\s;,]++)"
+        ),
+        rf"\1{FILTERED}",
     ),
     Rule("digest", ("digest ",), re.compile(r"\b([Dd]igest\s{1,4})\w{1,32}=.*"), rf"\1{TOKEN}"),
     Rule(
@@ -798,6 +848,25 @@ SHAPES: Final = (
             r"(?P<run>[\w\-.=+/~:%]{8,}+)"
         ),
         _credential,
+    ),
+    Rule(
+        "environment",
+        ("pass", "pwd", "secret", "token", "key "),
+        re.compile(
+            r"(?P<before>\b(?:ENV|ARG|export|(?i:set(?:env|x)?))[ \t]{1,4}\w{0,48}"
+            r"(?i:pass(?:word|wd|phrase)?|pwd|secret|token"
+            r"|(?:api|access|private|signing|encryption|auth)_?key)[ \t]{1,4}[\"']?)"
+            r"(?=[^\s\"']*\d)(?!\[)[^\s\"'=]{4,}+"
+        ),
+        rf"\g<before>{FILTERED}",
+    ),
+    Rule(
+        "redis",
+        ("without any password", "username-password", "noauth"),
+        re.compile(
+            r"(\bAUTH (?:\w{1,64} (?=\S{6}))?)(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-z])[^\s\"'\[]{6,}+"
+        ),
+        rf"\1{FILTERED}",
     ),
     Rule(
         "login-dialogue",
@@ -893,7 +962,7 @@ SHAPES: Final = (
             r"\"[^\"\n]{1,64}\")"
             rf"[@\uff20]{_HOST}"
         ),
-        EMAIL,
+        _email,
     ),
     Rule(
         "email-spelled-out",
@@ -931,7 +1000,7 @@ SHAPES: Final = (
     ),
     Rule(
         "hardware-address",
-        ("mac", "hardware", "physical", "ethernet", "bssid"),
+        ("mac", "hardware", "physical", "ethernet", "bssid", "arp", "dhcp", "lladdr", "hwaddr"),
         re.compile(
             r"(?<![\w-])(?:[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
             r"|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})"
@@ -979,14 +1048,15 @@ SHAPES: Final = (
     ),
     Rule(
         "short-code",
-        ("pin", "otp", "cvv", "cvc", "passcode", " code", "-code", "e key", "product key"),
+        ("pin", "otp", "cvv", "cvc", "puk", "passcode", " code", "-code", "e key", "product key"),
         re.compile(
             r"(?P<word>\b(?i:pin(?: code)?|otp|cvv|cvc|passcode|(?:verification|security|access"
             r"|2fa|mfa|login"
             r"|sms|confirmation|auth|authentication|one[ -]time|recovery|backup|reset|activation"
+            r"|unlock|pairing|registration|device|user|door|gate|pickup|claim|redemption|gift[ -]card"
             r"|invit\w{1,5}"
             r"|scratch|licen[cs]e|product|serial|voucher)[ -](?:codes?|keys?|password)"
-            r"|your code)(?: is| was| sent)?:?[ \t]{1,3}"
+            r"|your code|puk)(?: is| was| sent)?:?[ \t]{1,3}"
             r"[(\"']?)(?:\d{3,8}(?![\w.]|-\w)(?: does not match \d{3,8})?"
             r"|(?=[\w-]{0,16}\d)[A-Za-z0-9]{2,8}(?:-[A-Za-z0-9]{2,8}){1,4}(?:[,;] [\w-]{4,24}){0,16})"
         ),
@@ -1030,9 +1100,10 @@ SHAPES: Final = (
         re.compile(
             r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
             r"|with)\s)?"
-            r"[Pp]assword[ \t])(?!\[)[^\s:=]++"
+            rf"[Pp]assword[ \t](?:(?:{_LINKS})[ \t](?!(?:{_FOLLOWERS})\b|{_DESCRIBING}))?+)"
+            rf"(?!\[|(?:{_LINKS})\b)[^\s:=]++"
             rf"|(?P<word>\b[Pp]assword )(?!(?:{_FOLLOWERS})\b)"
-            r"(?![a-z]*(?:ed|ing|ion|ions|ment|ive|ble|th|ty)\b)[a-z]{4,32}"
+            rf"(?!{_DESCRIBING})" r"[a-z]{4,32}"
             r"(?=\s*\Z| (?:was|did|is|has|does)\b)"
         ),
         rf"\g<before>\g<word>{FILTERED}",

@@ -215,7 +215,8 @@ def _both(rebuilt: Mapping[str, Check]) -> Iterator[str]:
     )
     yield (
         "A `session_id` is made from the user's id and the tenant with a key that only the running "
-        "process has: nobody can find the user from it.\n"
+        "process has: nobody can find the user from it. Another worker process, or the same service "
+        "after a restart, has another key, and so the user another `session_id` there.\n"
     )
     kinds: dict[int, list[str]] = {}
     for kind, check in rebuilt.items():

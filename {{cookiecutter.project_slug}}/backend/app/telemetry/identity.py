@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from app.privacy import scrub_string
+from app.telemetry.structure import identifier
 
 UserContext = Literal["id", "anonymous", "full"]
 
@@ -17,13 +19,19 @@ KEPT: Final[Mapping[UserContext, tuple[str, ...]]] = {
 }
 """What of a user may leave, by mode."""
 
+_ACCOUNT = re.compile(r"[\w.:@|+/=~-]{1,128}")
+
 # Made anew by each process and never written down: without it, nobody can try out users against
 # a session's id, not even with a list of all of them.
 _key = secrets.token_bytes(32)
 
 
 def session_id(tenant_id: str, user_id: str) -> str:
-    """Name a user's session: the same while the process lives, another in another tenant."""
+    """Name a user's session: the same while the process lives, another in another tenant.
+
+    Each worker process has a key of its own, and a restart makes another: then the same user has
+    another session's id.
+    """
     subject = f"{len(tenant_id)}:{tenant_id}{user_id}".encode()
     return hmac.new(_key, subject, hashlib.sha256).hexdigest()[:32]
 
@@ -38,13 +46,28 @@ def describe_user(
     return {key: value for key in KEPT[mode] if (value := told[key])}
 
 
+def account(value: object) -> str | None:
+    """Keep an id that is one word or a number; filtered, as some issuers use e-mail addresses."""
+    known = isinstance(value, str | int) and _ACCOUNT.fullmatch(str(value))
+    return scrub_string(str(value)) if known else None
+
+
 def keep_user(mode: UserContext, user: Mapping[str, object]) -> dict[str, str]:
     """Keep of a user in an event what the mode lets out.
 
-    An id is filtered as any text is, because some issuers use e-mail addresses for it. What an
-    operator asked for with `full` is kept as it is.
+    What an operator asked for with `full` is kept as it is, where it is a text or a number.
     """
-    kept = {key: str(user[key]) for key in KEPT[mode] if user.get(key)}
-    if mode != "full":
-        kept = {key: scrub_string(value) for key, value in kept.items()}
-    return kept
+    told = {key: CHECKS[mode](user[key]) for key in KEPT[mode] if user.get(key)}
+    return {key: kept for key, kept in told.items() if kept is not None}
+
+
+def _as_it_is(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) else None
+
+
+CHECKS: Final[Mapping[UserContext, Callable[[object], str | None]]] = {
+    "id": account,
+    "anonymous": identifier,  # others than this module may set a user
+    "full": _as_it_is,
+}
+"""What each value of a user must pass, by mode."""

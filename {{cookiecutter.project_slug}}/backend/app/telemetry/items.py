@@ -6,6 +6,7 @@ from typing import Final
 from app.privacy import scrub, scrub_string
 from app.privacy.patterns import FILTERED
 from app.telemetry import EventFilter
+from app.telemetry.identity import CHECKS, UserContext
 from app.telemetry.messages import (
     VALUE,
     Template,
@@ -21,6 +22,7 @@ from app.telemetry.structure import (
     LOG_RECORD,
     METRIC,
     STREAMED_SPAN,
+    Check,
     transaction_name,
 )
 
@@ -30,7 +32,7 @@ FORMS: Final = {"log": LOG, "trace_metric": METRIC, "span": STREAMED_SPAN}
 """The fields of an item that leave in strict mode, by the type of its envelope item."""
 
 _PARAMETER = "sentry.message.parameter."
-_IDENTITY: Final = {
+_IDENTITY: Final[Mapping[UserContext, tuple[str, ...]]] = {
     "id": ("user.id",),
     "anonymous": (),
     "full": ("user.id", "user.name", "user.email"),
@@ -44,18 +46,14 @@ def _attributes(item: Mapping[str, object]) -> Mapping[str, object]:
 
 def clean_attributes(plain: Mapping[str, object], rules: EventFilter) -> Item:
     """Return what may leave of attributes, by the mode."""
-    told = _IDENTITY[rules.user_context]
+    told = dict.fromkeys(_IDENTITY[rules.user_context], CHECKS[rules.user_context])
+    checks: Mapping[str, Check] = {**ATTRIBUTES, **told} if rules.mode == "strict" else {**told}
+    checked = {name: check(plain[name]) for name, check in checks.items() if name in plain}
+    clean: Item = {name: value for name, value in checked.items() if value is not None}
     if rules.mode == "balanced":
-        hidden = {name for names in _IDENTITY.values() for name in names} - set(told)
-        return {
-            scrub_string(str(name)): scrub(value, str(name))
-            for name, value in plain.items()
-            if name not in hidden
-        }
-    checked = {name: check(plain[name]) for name, check in ATTRIBUTES.items() if name in plain} | {
-        name: scrub_string(str(plain[name])) for name in told if name in plain
-    }
-    return {name: value for name, value in checked.items() if value is not None}
+        rest = [name for name in plain if name not in _IDENTITY["full"]]
+        clean |= {scrub_string(str(name)): scrub(plain[name], str(name)) for name in rest}
+    return clean
 
 
 def filter_log(log: Mapping[str, object], rules: EventFilter) -> Item:

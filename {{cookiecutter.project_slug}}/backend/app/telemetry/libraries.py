@@ -26,6 +26,7 @@ from app.telemetry.messages import (
     find_anywhere,
     is_class,
     keep_constants,
+    related,
     words_of,
 )
 
@@ -42,7 +43,7 @@ _CODEC_FAULTS = (
     *("surrogates not allowed", "truncated data", "illegal encoding", "illegal UTF-16 surrogate"),
 )
 _CONNECTION_FAULTS = (
-    *("timed out", "All connection attempts failed", "[Errno {number}] {system}"),
+    *("timed out", "All connection attempts failed"),
     "Server disconnected without sending a response.",
 )
 _ARITHMETIC_FAULTS = (
@@ -146,7 +147,7 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "pop from an empty deque",
         "pop index out of range",
         "no such group",
-        "Replacement index {number} out of range for positional args tuple",
+        "Replacement index {value} out of range for positional args tuple",
     ),
     "builtins.KeyError": (
         "'pop from an empty set'",
@@ -351,6 +352,10 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "httpcore.NetworkError": _CONNECTION_FAULTS,
     "httpcore.TimeoutException": _CONNECTION_FAULTS,
     "httpx.TransportError": _CONNECTION_FAULTS,
+    "sqlalchemy.exc.TimeoutError": (
+        "QueuePool limit of size {number} overflow {number} reached, connection timed out, "
+        "timeout {value}",
+    ),
     "sqlalchemy.exc.NoResultFound": ("No row was found when one was required",),
     "sqlalchemy.exc.MultipleResultsFound": (
         "Multiple rows were found when exactly one was required",
@@ -439,7 +444,16 @@ SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "could not serialize access due to concurrent update",
         "could not serialize access due to concurrent delete",
         "could not serialize access due to read/write dependencies among transactions",
-        "could not obtain lock on row in relation {declared}",
+        'could not obtain lock on row in relation "{declared}"',
+        'could not obtain lock on relation "{declared}"',
+        "could not extend file {value}: No space left on device",
+        "connection was closed in the middle of operation",
+        "connection was closed in the middle of operation: terminating connection due to "
+        "administrator command",
+        "connection was closed in the middle of operation: {value}",
+        "terminating connection because of crash of another server process",
+        "the database system is in recovery mode",
+        "the database system is not yet accepting connections",
         "canceling statement due to statement timeout",
         "canceling statement due to lock timeout",
         "canceling statement due to user request",
@@ -463,6 +477,13 @@ OPERATORS: Final = frozenset(
 )
 VERBS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "SET"})
 TLS_REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{1,80}")
+CERTIFICATE_FAULTS: Final = frozenset(
+    {
+        *("certificate has expired", "certificate is not yet valid", "self-signed certificate"),
+        *("self-signed certificate in certificate chain", "certificate revoked"),
+        *("unable to get local issuer certificate", "unable to get issuer certificate"),
+    }
+)
 SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
 
 # What pydantic puts into its sentences out of the schema; all else is about the input.
@@ -474,15 +495,22 @@ SCHEMA_VALUES: Final = frozenset(
         *("tz_expected", "whole_digits"),
     }
 )
-REQUEST_PARTS: Final = frozenset({"body", "query", "path", "header", "cookie"})
+HTTP_PARTS: Final = frozenset({"body", "query", "path", "header", "cookie", "response"})
+ASYNCIO_FAULTS: Final = frozenset(
+    {
+        *("Task exception was never retrieved", "Future exception was never retrieved"),
+        "Task was destroyed but it is pending!",
+    }
+)
+"""First lines of what `asyncio` logs, in code that is not Python; a task or a future follows."""
 
 _LONGEST = 1000
 _LONGEST_NUMBER = 7
-_LARGEST_INDEX = 1000
+_LARGEST_INDEX = 100
 _MOST_ERRORS = 20
 _QUOTED = re.compile(r"'\w+'(?:,? (?:and )?'\w+')*")
 _SLOT = re.compile(r"\{(\w+)\}")
-_LINK = re.compile(r"\s*\(Background on this error at: https://(sqlalche\.me/e/\d\d/\w{4})\)")
+_LINK = re.compile(r"\(Background on this error at: https://(sqlalche\.me/e/\d\d/\w{4})\)")
 _CODECS = frozenset(encodings.aliases.aliases) | frozenset(encodings.aliases.aliases.values())
 
 
@@ -552,7 +580,6 @@ SLOTS: Final[Mapping[str, Slot]] = {
     "name": Slot(r".*?", _is_name),
     "number": Slot(r"-?\d+|\[…\]", _is_number),
     "operator": Slot(r"[^:']+", lambda text, known: text in OPERATORS),
-    "system": Slot(r".+", lambda text, known: text in map(os.strerror, errno.errorcode)),
     "value": Slot(r".*?", lambda text, known: False),
 }
 
@@ -638,7 +665,17 @@ def _tls(error: BaseException, codes: Sequence[CodeType]) -> Template | None:
     named = [each for each in (library, reason) if isinstance(each, str)]
     if not named or not all(map(TLS_REASON.fullmatch, named)):
         return _phrased(error, codes)
-    return Template(f"[{': '.join(named)}]")
+    told = getattr(error, "verify_message", None)
+    why = f" {told}" if told in CERTIFICATE_FAULTS else ""
+    return Template(f"[{': '.join(named)}]{why}")
+
+
+def _connection(error: BaseException, codes: Sequence[CodeType]) -> Template | None:
+    """Word a failed connection by the operating system's error, or that of TLS, which it hides."""
+    for each in related(error):
+        if isinstance(each, OSError) and each.errno is not None:
+            return describe(each, codes)
+    return _phrased(error, codes)
 
 
 def _host_lookup(error: BaseException, codes: Sequence[CodeType]) -> Template:
@@ -666,7 +703,7 @@ def _database(error: BaseException, codes: Sequence[CodeType]) -> Template:
         verb = str(getattr(error, "statement", None)).lstrip().partition(" ")[0].upper()
         pieces.append(f"[SQL: {verb + ' ' if verb in VERBS else ''}{VALUE}]")
     else:
-        head = text[: link.start()] if link else text
+        head = text[: link.start()].rstrip() if link else text
         known = Known(words_of(codes), _declared(), True)
         pieces.append(phrase(type(error), head, known) or keep_constants(head, codes))
     if link:
@@ -716,7 +753,7 @@ def _validation(error: BaseException, codes: Sequence[CodeType]) -> Template:
     known = Known(words_of(codes))
     named = title if _is_class(title, known) or _is_name(title, known) else VALUE
     lines = [f"{len(errors)} validation error{'' if len(errors) == 1 else 's'} for {named}"]
-    fields = _fields() | REQUEST_PARTS
+    fields = _fields() | HTTP_PARTS
     sentences = _validation_sentences()
     for each in errors[:_MOST_ERRORS]:
         lines.append(".".join(_location(each.get("loc", ()), fields)))
@@ -773,7 +810,9 @@ _WORDERS: Final[Mapping[str, Worder]] = {
     "asyncpg.exceptions._base.PostgresError": _postgresql,
     "builtins.OSError": _operating_system,
     "fastapi.exceptions.ValidationException": _validation,
+    "httpcore.NetworkError": _connection,
     "httpx.HTTPStatusError": _http_status,
+    "httpx.NetworkError": _connection,
     "pydantic_core._pydantic_core.ValidationError": _validation,
     "socket.gaierror": _host_lookup,
     "sqlalchemy.connectors.asyncio.AsyncAdapt_Error": _adapter,

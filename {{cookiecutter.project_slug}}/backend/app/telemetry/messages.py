@@ -2,10 +2,12 @@
 
 The words of a message stand in the code that made it. What is found among the constants of that
 code is kept, and all between is a value: `card declined for […] after […] tries`. A module's own
-constants count for nothing here, because settings and secrets are written there. Code counts
-where its file is that of a loaded module: text that was compiled at run time may hold anything.
+constants count for nothing here, because settings and secrets are written there, and neither
+does what a function keeps in a variable and puts into a message from there. Code counts where it
+stands in the file of a loaded module: text that was compiled at run time may hold anything.
 """
 
+import dis
 import linecache
 import re
 import string
@@ -14,8 +16,11 @@ import sysconfig
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from types import CodeType, FrameType, FunctionType
-from typing import Final
+from typing import Final, NamedTuple
+
+from app.privacy import is_sensitive
 
 VALUE: Final = "[…]"
 """Stands for whatever a programmer did not write."""
@@ -31,6 +36,9 @@ _CALLERS = 3
 _LEAST_LETTERS = 3
 _PLACEHOLDER = re.compile(r"%(?:\(\w*\))?[#0\- +]*[\d*.]*[a-zA-Z%]|\{[^{}]*\}")
 _DEFINED = re.compile(r"^[ \t]*(?:async )?(?:def|class) (\w+)", re.MULTILINE)
+_TOKEN = re.compile(r"\S*\d\S*")
+"""One word with a digit in it: written into code, it is a key, a number or a name of such."""
+_FORMATTING = frozenset({"FORMAT_VALUE", "FORMAT_SIMPLE", "CONVERT_VALUE"})
 _PUNCTUATION = frozenset(string.punctuation + string.whitespace)
 _LIBRARIES = (
     "<frozen ",
@@ -49,8 +57,20 @@ class Template(str):
         return self
 
 
-# Code is remembered by its identity, because its hash takes long; it is held so that it lives.
-_fragments: Final[dict[int, tuple[CodeType, tuple[str, ...]]]] = {}
+class _Texts(NamedTuple):
+    """What stands in code, which is held so that its identity stays its own."""
+
+    code: CodeType
+    whole: frozenset[str] = frozenset()
+    """Its texts, but for those that are values."""
+    fragments: frozenset[str] = frozenset()
+    """The same, split where values are put in."""
+    words: frozenset[str] = frozenset()
+    """The same where they are short, and all names."""
+
+
+# Code is remembered by its identity, because its hash takes long.
+_read: Final[dict[int, _Texts]] = {}
 _functions: Final[set[str]] = {
     *("<module>", "<lambda>", "<locals>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 }
@@ -64,7 +84,7 @@ def keep_constants(message: str, codes: Iterable[CodeType]) -> Template:
     """Replace all of a message but the constants of the given code by `[…]`."""
     message = message[:_LONGEST]
     kept = bytearray(len(message))
-    found = {each for code in codes for each in _fragments_of(code) if each in message}
+    found = {each for code in codes for each in _texts_of(code).fragments if each in message}
     for fragment in sorted(found, key=lambda each: (-len(each), each)):
         start = message.find(fragment)
         while start >= 0:
@@ -104,30 +124,57 @@ def _stands_alone(message: str, start: int, end: int) -> bool:
     return not before and not after
 
 
-def _fragments_of(code: CodeType) -> tuple[str, ...]:
-    """Return the constant texts of code, split where values are put in."""
-    known = _fragments.get(id(code))
-    if known and known[0] is code:
-        return known[1]
-    fragments: set[str] = set()
-    if code.co_name != "<module>" and is_written(code):
-        for constant in code.co_consts:
-            if isinstance(constant, str):
-                fragments.update(_PLACEHOLDER.split(constant[:_LONGEST]))
-    # A word of less than three letters is found in any text.
-    worded = tuple(each for each in fragments if sum(map(str.isalpha, each)) >= _LEAST_LETTERS)
-    if len(_fragments) >= _MOST_REMEMBERED:
-        _fragments.clear()
-    _fragments[id(code)] = (code, worded)
-    return worded
+def _texts_of(code: CodeType) -> _Texts:
+    """Return the texts and names that stand in code; none of what was made at run time."""
+    known = _read.get(id(code))
+    if known and known.code is code:
+        return known
+    if len(_read) >= _MOST_REMEMBERED:
+        _read.clear()
+    _read[id(code)] = texts = _read_texts(code) if _is_written(code) else _Texts(code)
+    return texts
+
+
+def _read_texts(code: CodeType) -> _Texts:
+    words = {code.co_name, *code.co_names, *code.co_varnames, *code.co_freevars}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            words.update(constant.co_varnames[: constant.co_argcount])
+    if code.co_name == "<module>":
+        return _Texts(code, words=frozenset(words))
+    whole = {each[:_LONGEST] for each in code.co_consts if isinstance(each, str)}
+    whole -= _values_in(code)
+    fragments = {part for each in whole for part in _PLACEHOLDER.split(each) if _is_worded(part)}
+    words.update(_listed(code.co_consts), (each for each in whole if len(each) <= _LONGEST_NAME))
+    return _Texts(code, frozenset(whole), frozenset(fragments), frozenset(words))
+
+
+def _is_worded(fragment: str) -> bool:
+    """Whether a fragment is no token, and more than the few letters that are found in any text."""
+    return not _TOKEN.fullmatch(fragment) and sum(map(str.isalpha, fragment)) >= _LEAST_LETTERS
+
+
+def _values_in(code: CodeType) -> set[str]:
+    """Return the texts of variables that are called like a secret, or put into an f-string."""
+    if code.co_filename.startswith(_LIBRARIES):
+        return set()
+    steps = list(pairwise(dis.get_instructions(code)))
+    put_in = {step.argrepr for step, following in steps if following.opname in _FORMATTING}
+    return {
+        str(step.argval)
+        for step, following in steps
+        if step.opname == "LOAD_CONST" and following.opname.startswith("STORE_")
+        if following.argrepr in put_in or is_sensitive(following.argrepr)
+    }
 
 
 # Names of code
 
 
-def is_written(code: CodeType) -> bool:
-    """Whether code stands in the file of a loaded module."""
-    return code.co_filename in _files(len(sys.modules))
+def _is_written(code: CodeType) -> bool:
+    """Whether code stands in the file of a loaded module: there, and by its name."""
+    module = _files(len(sys.modules)).get(code.co_filename)
+    return module is not None and is_function(code.co_name, module)
 
 
 @lru_cache(maxsize=1)
@@ -141,18 +188,37 @@ def _files(count: int) -> Mapping[str, str]:
     return files
 
 
-def is_own_text(text: str) -> bool:
-    """Whether the text stands in the service's own code, which is none of a library's."""
-    files = _files(len(sys.modules))
-    return any(stands_in(file, text) for file in files if not file.startswith(_LIBRARIES))
+def is_source_file(path: str) -> bool:
+    """Whether a loaded module's file has this name, or this path as its import has it."""
+    return path in _imported_paths(len(sys.modules))
 
 
-def stands_in(file: str, text: str) -> bool:
-    """Whether the source of a loaded module has the text between quotation marks."""
-    if file not in _files(len(sys.modules)):
-        return False
+@lru_cache(maxsize=1)
+def _imported_paths(count: int) -> frozenset[str]:
+    paths: set[str] = set()
+    for file, module in _files(count).items():
+        steps = file.replace("\\", "/").split("/")
+        depth = module.count(".") + (2 if steps[-1].startswith("__init__.") else 1)
+        paths.update((steps[-1], "/".join(steps[-depth:])))
+    return frozenset(paths)
+
+
+def names_monitor(slug: str) -> bool:
+    """Whether the service's own code, which is none of a library's, calls a monitor this."""
+    files = [file for file in _files(len(sys.modules)) if not file.startswith(_LIBRARIES)]
+    return any(_calls(file, r"(?:monitor|capture_checkin)", slug) for file in files)
+
+
+def names_logger(file: str, name: str) -> bool:
+    """Whether the source of a loaded module asks for a logger of this name."""
+    return file in _files(len(sys.modules)) and _calls(file, "getLogger", name)
+
+
+def _calls(file: str, function: str, text: str) -> bool:
+    """Whether a source hands a text to a function. A text elsewhere may be anybody's name."""
     source = "".join(linecache.getlines(file))
-    return f'"{text}"' in source or f"'{text}'" in source
+    call = rf"""\b{function}\(\s*(?:\w+\s*=\s*)?["']{re.escape(text)}["']"""
+    return text in source and re.search(call, source) is not None
 
 
 def file_of(module: str) -> str:
@@ -215,24 +281,17 @@ def names_in(module: str) -> frozenset[str]:
         return frozenset()
 
 
-def _texts(constants: Iterable[object]) -> Iterator[str]:
+def _listed(constants: Iterable[object]) -> Iterator[str]:
+    """Yield the texts that stand in tuples and sets."""
     for constant in constants:
-        if isinstance(constant, str) and len(constant) <= _LONGEST_NAME:
-            yield constant
-        elif isinstance(constant, tuple | frozenset):
-            yield from _texts(constant)
+        if isinstance(constant, tuple | frozenset):
+            yield from (each for each in constant if isinstance(each, str))
+            yield from _listed(constant)
 
 
 def words_of(codes: Iterable[CodeType]) -> set[str]:
     """Return the names and the texts that stand in code."""
-    words: set[str] = set()
-    for code in filter(is_written, codes):
-        words.update(code.co_names, code.co_varnames, code.co_freevars, _texts(code.co_consts))
-        words.add(code.co_name)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                words.update(constant.co_varnames[: constant.co_argcount])
-    return words
+    return set().union(*(_texts_of(code).words for code in codes))
 
 
 # The code of what is happening
@@ -287,7 +346,7 @@ def written_nearby(text: str) -> bool:
     return bool(text) and any(
         frame.f_code.co_name != "<module>"
         and text in frame.f_code.co_consts
-        and is_written(frame.f_code)
+        and text in _texts_of(frame.f_code).whole
         for frame in _live_frames()
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from types import CodeType
 
 from app.privacy import scrub_string
-from app.telemetry.libraries import Known, describe, phrase, text_of, word
+from app.telemetry.libraries import ASYNCIO_FAULTS, Known, describe, phrase, text_of, word
 from app.telemetry.messages import (
     VALUE,
     Template,
@@ -14,11 +14,11 @@ from app.telemetry.messages import (
     codes_of,
     find,
     is_class,
-    is_own_text,
     keep_constants,
     keep_template,
+    names_logger,
+    names_monitor,
     related,
-    stands_in,
     written_nearby,
 )
 from app.telemetry.structure import (
@@ -29,6 +29,7 @@ from app.telemetry.structure import (
     JSON,
     logger,
     own_tag,
+    timestamp,
     transaction_name,
 )
 
@@ -69,7 +70,7 @@ def _names(
     if record and (name := logger_name(record)):
         yield "logger", name
     slug = event.get("monitor_slug")
-    if isinstance(slug, str) and event.get("type") == "check_in" and is_own_text(slug):
+    if isinstance(slug, str) and event.get("type") == "check_in" and names_monitor(slug):
         yield "monitor_slug", scrub_string(slug)
 
 
@@ -80,8 +81,9 @@ def crumbs(values: object) -> Iterator[dict[str, object]]:
         if not isinstance(kept, dict) or not isinstance(value, Mapping):
             continue
         clean: dict[str, object] = dict(kept)
-        if isinstance(value.get("timestamp"), datetime):
-            clean["timestamp"] = value["timestamp"]
+        when = value.get("timestamp")
+        if isinstance(when, datetime) and timestamp(when.timestamp()):
+            clean["timestamp"] = when
         category = value.get("category")
         if isinstance(category, Template):
             clean["category"] = category
@@ -97,6 +99,9 @@ def template(record: logging.LogRecord) -> Template:
     if isinstance(record.msg, BaseException):
         return word(record.msg, codes_of(related(record.msg)))
     text = text_of(record.msg)
+    first = text.partition("\n")[0]
+    if first in ASYNCIO_FAULTS:
+        return Template(f"{first}\n{VALUE}")
     # A message that is handed on from function to function stands whole in one of them.
     if written_nearby(text):
         return keep_template(text)
@@ -104,8 +109,8 @@ def template(record: logging.LogRecord) -> Template:
 
 
 def logger_name(record: logging.LogRecord) -> Template | None:
-    """Return the name of a record's logger, where the file that logs has it or a module is it."""
-    if stands_in(record.pathname, record.name) or logger(record.name):
+    """Return the name of a record's logger, where its file asks for it or a module is it."""
+    if names_logger(record.pathname, record.name) or logger(record.name):
         return Template(record.name)
     return None
 
@@ -177,8 +182,9 @@ def _message(
         return VALUE
     if exception is None:
         return _phrased(value, message) or keep_constants(message, codes)
-    notes = getattr(exception, "__notes__", ())
-    lines = "\n".join(each for each in notes if isinstance(each, str))
+    notes = getattr(exception, "__notes__", None)
+    listed = notes if isinstance(notes, list | tuple) else ()
+    lines = "\n".join(each for each in listed if isinstance(each, str))
     told = message.removesuffix("\n" + lines) if lines else message
     worded = describe(exception, codes) or keep_constants(told, codes)
     return f"{worded}\n{keep_constants(lines, codes)}" if lines else worded

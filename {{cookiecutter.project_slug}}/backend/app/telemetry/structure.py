@@ -8,6 +8,7 @@ and what the service is called by leaves because its settings say so.
 import builtins
 import re
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Final, TypeAlias
@@ -19,6 +20,7 @@ from app.telemetry.messages import (
     find,
     is_class,
     is_function,
+    is_source_file,
 )
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -94,10 +96,18 @@ def count(value: object) -> JSON:
 
 
 def timestamp(value: object) -> JSON:
-    """Keep a point in time, as seconds or as RFC 3339."""
+    """Keep a point in time from 2020 to tomorrow, as seconds or as RFC 3339."""
     if isinstance(value, str):
         return value if _TIME.fullmatch(value) else None
-    return number(value)
+    # A date of birth and the number of a phone lie before and behind.
+    if isinstance(value, int | float) and _EARLIEST < value < time.time() + _DAY:
+        return value
+    return None
+
+
+def duration(value: object) -> JSON:
+    """Keep a time of less than a million seconds."""
+    return value if isinstance(value, int | float) and 0 <= value < _MOST else None
 
 
 def nanoseconds(value: object) -> JSON:
@@ -113,9 +123,10 @@ def digits(value: object) -> JSON:
     return value if len(value) <= _SHORT or scrub_string(value) == value else None
 
 
-def decimal(value: object) -> JSON:
-    """Keep a fraction that is written as text."""
-    return value if isinstance(value, str) and _DECIMAL.fullmatch(value) else None
+def share(value: object) -> JSON:
+    """Keep of a share that is written as text the six digits that sampling has."""
+    known = _SHARE.match(value) if isinstance(value, str) else None
+    return known[0] if known else None
 
 
 def flag(value: object) -> JSON:
@@ -141,10 +152,7 @@ def function(value: object, place: str = "") -> JSON:
 
 
 def file_name(value: object, place: str = "") -> JSON:
-    """Keep the path of a source file: of a loaded module, or one of plain small letters.
-
-    Of an absolute path, only the last component is kept.
-    """
+    """Keep the path of the source file of a loaded module; of one that is absolute, its end."""
     if not isinstance(value, str):
         return None
     last = value[max(value.rfind("/"), value.rfind("\\")) + 1 :]
@@ -154,7 +162,7 @@ def file_name(value: object, place: str = "") -> JSON:
             return last if is_absolute(value) else value
         # Code that was made at run time may be said to stand anywhere.
         return last if last in {"<string>", f"<frozen {place}>"} else VALUE
-    return _plain_paths[value, last]
+    return value if is_source_file(value) else last if is_source_file(last) else None
 
 
 def logger(value: object) -> JSON:
@@ -163,7 +171,7 @@ def logger(value: object) -> JSON:
 
 
 def version(value: object) -> JSON:
-    """Keep a version: at most three numbers, and what follows these in a version."""
+    """Keep a version: two or three numbers, and what follows these in a version."""
     return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
 
 
@@ -274,20 +282,6 @@ def stack_frame(keys: Mapping[str, Check]) -> Check:
     return kept
 
 
-class _PlainPaths(dict[tuple[str, str], str | None]):
-    """Remembers paths of plain small letters, by themselves and their last component."""
-
-    def __missing__(self, path: tuple[str, str]) -> str | None:
-        value, last = path
-        if not _PLAIN_PATH.fullmatch(last):
-            return None
-        whole = value.partition("/")[0] in sys.modules and _PLAIN_PATH.fullmatch(value)
-        if len(self) >= _MOST_PLACES:
-            self.clear()
-        self[path] = value if whole else last
-        return self[path]
-
-
 class _Places(dict[tuple[object, ...], dict[str, JSON]]):
     """Remembers what of a frame's names is proved; those that are not are looked for each time."""
 
@@ -320,6 +314,9 @@ def exception(keys: Mapping[str, Check]) -> Check:
     return kept
 
 
+_EARLIEST = 1_577_836_800
+"""The beginning of 2020, in seconds."""
+_DAY = 86_400
 _LARGEST = 10**12
 _MOST = 10**6
 _SHORT = 12
@@ -328,20 +325,18 @@ _MOST_PLACES = 4096
 _PLACE = ("module", "function", "filename", "abs_path")
 _PLACING = (function, file_name, file_name)
 _places = _Places()
-_plain_paths = _PlainPaths()
-_PLAIN_PATH = re.compile(r"(?:[a-z_]{1,30}/){0,8}[a-z_]{1,30}\.py")
 _SDK = "sentry.python"
 _BUILTINS = frozenset(name for name, value in vars(builtins).items() if isinstance(value, type))
 _STATUSES = range(100, 600)
 _DIGITS = re.compile(r"\d{1,20}", re.ASCII)
-_DECIMAL = re.compile(r"[01](?:\.\d{1,20})?")
+_SHARE = re.compile(r"[01](?:\.\d{1,6})?(?=\d*\Z)", re.ASCII)
 _ID = re.compile(r"(?i:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 _VERSION = re.compile(
-    r"\d{1,4}(?:\.\d{1,5}){0,2}(?:[-+.]?(?:a|alpha|b|beta|c|dev|final|post|rc)\.?\d{0,3}){0,2}\+?",
+    r"(?:\d{1,3}|20\d\d)(?:\.\d{1,5}){1,2}(?:[-+.]?(?:a|alpha|b|beta|c|dev|final|post|rc)\.?\d{0,3}){0,2}\+?",
     re.ASCII,
 )
 
@@ -432,8 +427,8 @@ THREAD: Final = part({"crashed": flag, "current": flag, "stacktrace": STACK})
 SAMPLING: Final = part(
     {
         "trace_id": identifier,
-        "sample_rate": decimal,
-        "sample_rand": decimal,
+        "sample_rate": share,
+        "sample_rand": share,
         "sampled": one_of("true", "false"),
     }
 )
@@ -505,7 +500,6 @@ EVENT: Final = part(
         "level": LEVEL,
         "logger": logger,
         "release": release,
-        "dist": version,
         "environment": environment,
         "sdk": SDK,
         "contexts": CONTEXTS,
@@ -516,7 +510,7 @@ EVENT: Final = part(
         "spans": each(SPAN),
         "check_in_id": identifier,
         "status": STATUS,
-        "duration": number,
+        "duration": duration,
     }
 )
 """An event, a transaction or a check-in."""
@@ -585,7 +579,7 @@ SESSION: Final = part(
         "init": flag,
         "started": timestamp,
         "timestamp": timestamp,
-        "duration": number,
+        "duration": duration,
         "status": STATUS,
         "errors": count,
         "seq": count,

@@ -26,7 +26,6 @@ from app.telemetry.items import FORMS, clean_batch
 from app.telemetry.messages import VALUE
 from app.telemetry.options import Options
 from app.telemetry.structure import (
-    JSON,
     PROFILE,
     REPORT,
     SAMPLING,
@@ -198,16 +197,9 @@ class ScrubbingTransport(HttpTransport):
                 "release": self.options["release"],
                 "environment": self.options["environment"],
                 "transaction": transaction,
-                "sample_rate": _six_digits(trace.get("sample_rate")),
-                "sample_rand": _six_digits(trace.get("sample_rand")),
             }
             headers["trace"] = trace | {key: value for key, value in own.items() if value}
         return {key: value for key, value in headers.items() if value is not None}
-
-
-def _six_digits(share: JSON) -> JSON:
-    """Cut a share to the digits that sampling has: the caller may have sent more in them."""
-    return share[: len("0.123456")] if isinstance(share, str) else None
 
 
 def _name_of(items: list[Item]) -> str:

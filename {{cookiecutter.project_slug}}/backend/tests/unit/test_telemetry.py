@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import sqlite3
+import ssl
 import struct
 import threading
 import time
@@ -23,6 +24,7 @@ import pydantic
 import pytest
 import sqlalchemy as sa
 from fastapi.exceptions import HTTPException, RequestValidationError
+from sentry_sdk import crons
 from sentry_sdk.envelope import Envelope, Item, PayloadRef
 from sentry_sdk.utils import event_from_exception
 
@@ -68,6 +70,53 @@ def test_of_a_user_only_what_the_mode_names_is_kept() -> None:
 
 def test_a_user_id_that_is_an_email_address_is_not_sent() -> None:
     assert balanced.filter_user_context({"id": PERSON}) == {"id": "[EMAIL]"}
+
+
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_what_is_no_word_is_no_id_of_a_user(rules: EventFilter) -> None:
+    for known in ("auth0|4f2a", "6d0c9b1e-1c5f-4a1e-8f6e-2f8f3c1b7a90", 4711):
+        assert rules.filter_user_context({"id": known}) == {"id": str(known)}
+    others: list[object] = ['{"name": "Jane"}', "Jane Roe", {"name": "Jane"}, ["Jane"], b"Jane"]
+    for value in others:
+        assert rules.filter_user_context({"id": value}) == {}
+        item: Any = clean_batch("log", {"items": [{"attributes": {"user.id": value}}]}, strict)
+        assert item["items"][0]["attributes"] == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_log_tells_of_a_user_what_an_event_does(mode: Any) -> None:
+    user = {"user.id": "u-1", "user.name": "Jane Roe", "user.email": PERSON}
+    for context, kept in (("anonymous", {}), ("id", {"user.id": "u-1"}), ("full", user)):
+        rules = EventFilter(mode, context)  # type: ignore[arg-type]  # each is one of them
+        assert filter_log({"body": "x", "attributes": user}, rules)["attributes"] == kept
+
+
+def test_a_session_that_others_set_is_not_sent() -> None:
+    anonymous = EventFilter(user_context="anonymous")
+    assert anonymous.filter_user_context({"session_id": "janedoe"}) == {}
+    session = {"session_id": "a" * 32}
+    assert anonymous.filter_user_context(session) == session
+
+
+@pytest.mark.parametrize(
+    "value", [78_051_120, 2_025_550_123, 4711, "1980-02-03T00:00:00Z", float("nan"), float("inf")]
+)
+def test_what_is_no_time_of_a_report_does_not_leave_as_one(value: object) -> None:
+    event = {"timestamp": value, "start_timestamp": value, "spans": [{"timestamp": value}]}
+    assert strict.filter_event(event) == {"spans": [{}]}
+
+
+def test_a_breadcrumb_is_of_no_time_long_past() -> None:
+    birth = datetime.datetime(1980, 2, 3, tzinfo=datetime.UTC)
+    assert strict.filter_breadcrumbs([{"type": "log", "timestamp": birth}]) == [{"type": "log"}]
+    now = datetime.datetime.now(datetime.UTC)
+    assert strict.filter_breadcrumbs([{"timestamp": now}]) == [{"timestamp": now}]
+
+
+@pytest.mark.parametrize("value", ["4711", "1980.02.03", "0491570156", "10.0.0.1"])
+def test_what_is_no_version_does_not_leave_as_one(value: str) -> None:
+    event = {"release": value, "dist": value, "sdk": {"version": value}}
+    assert strict.filter_event(event) == {"sdk": {}}
 
 
 def test_the_list_of_packages_keeps_their_versions() -> None:
@@ -221,8 +270,53 @@ def test_the_constants_of_a_module_count_for_nothing() -> None:
 
 
 def test_code_that_was_made_at_run_time_proves_nothing() -> None:
-    (made, *_) = compile(f"def f(): return '{SECRET}'", "<string>", "exec").co_consts
-    assert keep_constants(f"it is {SECRET} here", [made]) == "[…]"
+    for file in ("<string>", __file__):
+        (made, *_) = compile(f"def made(): return 'of {MADE}'", file, "exec").co_consts
+        assert keep_constants(f"of {MADE}", [made]) == "[…]"
+
+
+def failing_login() -> None:
+    password = "correct horse"
+    token = "tk-4711"
+    raise PermissionError(f"login with {password} instead of {token} failed")
+
+
+def failing_order() -> None:
+    customer, street = "Jane Roe", "Main Road"
+    town = "Old Town"
+    raise LookupError(f"no order for {customer} of {street} in the place {town!r}")
+
+
+def failing_plainly() -> None:
+    message = "there is no order"
+    raise LookupError(message)
+
+
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (failing_login, "login with […] instead of […] failed"),
+        (failing_order, "no order for […] in the place […]"),
+        (failing_plainly, "there is no order"),
+    ],
+)
+def test_a_value_that_is_written_into_code_is_none_of_its_words(
+    function: Callable[[], object], left: str
+) -> None:
+    event, hint = event_from_exception(raised_by(function), OPTIONS)
+    clean: Any = strict.filter_event(event, hint)
+    assert clean["exception"]["values"][0]["value"] == left
+
+
+def test_a_word_with_a_digit_in_it_is_a_value() -> None:
+    def fail() -> None:
+        name = "order-4711"
+        raise ValueError(f"there is no {name} in the house")
+
+    error = raised_by(fail)
+    event, hint = event_from_exception(error, OPTIONS)
+    clean: Any = strict.filter_event(event, hint)
+    assert clean["exception"]["values"][0]["value"] == "there is no […] in the house"
 
 
 def test_a_constant_is_not_found_inside_of_a_longer_value() -> None:
@@ -270,6 +364,12 @@ def raised_by(function: Callable[[], object]) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
+def lose_a_task(name: str) -> None:
+    """Do what `asyncio` does when a task that is named by a value is lost."""
+    lines = ["Task was destroyed but it is pending!", f"task: <Task pending name='{name}'>"]
+    log.error("\n".join(lines))
+
+
 LOG_CALLS: list[tuple[Callable[[], object], str]] = [
     (lambda: log.error("refund of %s failed after %d tries", SECRET, 3), "refund of […] failed after […] tries"),
     (lambda: log.error("refund of %(who)s failed at 100%%", {"who": SECRET}), "refund of […] failed at 100%"),
@@ -286,6 +386,7 @@ LOG_CALLS: list[tuple[Callable[[], object], str]] = [
     (lambda: log.error({"customer": SECRET}), "[…]"),
     (lambda: log.error(raised_by(lambda: int(SECRET))), "invalid literal for int() with base 10: […]"),
     (lambda: log.exception("no refund of %s", SECRET), "no refund of […]"),
+    (lambda: lose_a_task(SECRET), "Task was destroyed but it is pending!\n[…]"),
 ]  # fmt: skip
 
 
@@ -304,6 +405,26 @@ def test_strict_keeps_of_a_log_call_what_a_programmer_wrote(
 
 class Line(pydantic.BaseModel):
     price: int
+
+
+class Bill(pydantic.BaseModel):
+    lines: dict[int, Line]
+
+
+def unreachable(connect: Callable[[], object]) -> None:
+    """Fail as an HTTP client does, which hides why."""
+    try:
+        connect()
+    except OSError as error:
+        raise httpx.ConnectError(str(error)) from None
+
+
+def speak_without_tls() -> None:
+    incoming = ssl.MemoryBIO()
+    incoming.write(b"HTTP/1.1 400 Bad Request")
+    ssl.create_default_context().wrap_bio(
+        incoming, ssl.MemoryBIO(), server_hostname="x"
+    ).do_handshake()
 
 
 class Order(pydantic.BaseModel, extra="forbid"):
@@ -411,6 +532,13 @@ MESSAGES: list[tuple[Callable[[], object], str, str]] = [
     # Libraries of the web
     (lambda: answered(404), "HTTPStatusError", "HTTP status '404 Not Found' for url […]"),
     (lambda: httpx.get(f"http://127.0.0.1:1/{SECRET}"), "ConnectError", "[Errno 111] Connection refused"),
+    (lambda: unreachable(lambda: fail(socket.gaierror(socket.EAI_NONAME, SECRET))), "ConnectError", "[EAI_NONAME] the host's address was not found"),
+    (lambda: unreachable(speak_without_tls), "ConnectError", "[SSL: WRONG_VERSION_NUMBER]"),
+    (lambda: unreachable(lambda: fail(OSError(SECRET))), "ConnectError", "[…]"),
+    (lambda: Bill.model_validate({"lines": {737: SECRET}}), "ValidationError", "1 validation error for Bill\nlines.[…]\n  Input should be a valid dictionary or instance of Line [type=model_type]"),
+    (("{" + str(NUMBER) + "}").format, "IndexError", "Replacement index […] out of range for positional args tuple"),
+    (lambda: fail(sa.exc.TimeoutError(f"QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout {NUMBER}")), "TimeoutError", "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout […]"),
+    (lambda: fail(asyncpg.ConnectionDoesNotExistError(f"connection was closed in the middle of operation: {SECRET}")), "ConnectionDoesNotExistError", "[08003] connection was closed in the middle of operation: […]"),
     (lambda: fail(HTTPException(404, SECRET)), "HTTPException", "[…]"),
     (lambda: Order(name="a"), "ValidationError", "1 validation error for Order\nname\n  String should have at least 3 characters [type=string_too_short]"),
     (lambda: Order(name=SECRET), "ValidationError", "1 validation error for Order\nname\n  Value error, no order is called […] [type=value_error]"),
@@ -437,6 +565,25 @@ def test_strict_keeps_of_a_message_what_is_known_to_be_no_value(
     kept = clean["exception"]["values"][-1]
     assert (kept["type"], kept["value"]) == (kind, left)
     assert SECRET not in json.dumps(clean)
+
+
+def test_a_statement_of_many_spaces_takes_no_long_time() -> None:
+    error = sa.exc.OperationalError(" " * 300_000, None, sqlite3.OperationalError("interrupted"))
+    event, hint = event_from_exception(error, OPTIONS)
+    clean: Any = strict.filter_event(event, hint)  # minutes, where a pattern goes back and forth
+    assert clean["exception"]["values"][-1]["value"].startswith("(sqlite3.OperationalError) inter")
+
+
+def test_notes_that_are_none_lose_no_report() -> None:
+    error = raised_by(lambda: int(SECRET))
+    error.__notes__ = SECRET  # type: ignore[assignment]  # whatever somebody may put there
+    event, hint = event_from_exception(error, OPTIONS)
+    clean: Any = strict.filter_event(event, hint)
+    assert SECRET not in json.dumps(clean)
+    error.__notes__ = None  # type: ignore[assignment]
+    assert strict.filter_event(
+        {"exception": {"values": [{"type": "ValueError", "value": "x"}]}}, hint
+    )
 
 
 def test_without_the_exception_itself_a_known_message_keeps_no_slot() -> None:
@@ -470,7 +617,9 @@ def test_a_frame_of_a_loaded_module_keeps_its_names() -> None:
         ({"module": "json.decoder", "function": "janedoe"}, {"module": "json.decoder", "function": "[…]"}),
         ({"module": "json.decoder", "filename": "janedoe/decoder.py"}, {"module": "json.decoder", "filename": "[…]"}),
         ({"module": "app.janedoe", "function": "raw_decode"}, {}),
-        ({"abs_path": "/home/jane.doe/shop/billing.py"}, {"abs_path": "billing.py"}),
+        ({"abs_path": "/home/jane.doe/app/main.py"}, {"abs_path": "main.py"}),
+        ({"abs_path": "/srv/janedoe.py", "filename": "janedoe/main.py"}, {"filename": "main.py"}),
+        ({"filename": "app/main.py"}, {"filename": "app/main.py"}),
         ({"abs_path": "/srv/Jane.Doe.py", "filename": "jane-doe.py"}, {}),
         ({"abs_path": ["/srv/x.py"], "module": {"json": 1}, "function": 5}, {}),
     ],
@@ -513,6 +662,8 @@ def test_a_logger_is_named_where_its_name_stands_in_the_code() -> None:
     assert strict.filter_event({"logger": "x"}, {"log_record": record}) == {
         "logger": "app.test_telemetry"
     }
+    record.name = "harmless"  # which stands in this file, and not as the name of a logger
+    assert strict.filter_event({"logger": "x"}, {"log_record": record}) == {}
     record.name = "app." + SECRET
     assert strict.filter_event({"logger": record.name}, {"log_record": record}) == {}
     assert strict.filter_event({"logger": "app.projects.models"}) == {
@@ -520,9 +671,15 @@ def test_a_logger_is_named_where_its_name_stands_in_the_code() -> None:
     }
 
 
+@crons.monitor("nightly")
+def run_nightly() -> None:
+    """Does nothing: only its slug counts."""
+
+
 def test_a_check_in_is_named_where_its_name_stands_in_the_services_code() -> None:
     event = {"type": "check_in", "status": "ok"}
-    assert strict.filter_event({**event, "monitor_slug": SECRET}) == event
+    for slug in (SECRET, "harmless"):
+        assert strict.filter_event({**event, "monitor_slug": slug}) == event
     assert strict.filter_event({**event, "monitor_slug": "nightly"}) == {
         **event,
         "monitor_slug": "nightly",
@@ -670,12 +827,11 @@ WHOLE: dict[str, Any] = {
     "platform": "python",
     "level": "error",
     "timestamp": "2026-01-01T00:00:00Z",
-    "start_timestamp": 1.5,
+    "start_timestamp": 1767225600.5,
     "transaction": "json.decoder.JSONDecoder",
     "transaction_info": {"source": "component"},
     "logger": "root",
     "release": "1.2.3",
-    "dist": "1",
     "environment": "staging",
     "server_name": "x",
     "modules": {"x": "1"},
@@ -725,7 +881,7 @@ WHOLE: dict[str, Any] = {
     "debug_meta": {"images": [{"code_file": "x"}]},
 }
 BATCHED: dict[str, Any] = {
-    "timestamp": 1.0,
+    "timestamp": 1767225600.0,
     "level": "info",
     "severity_text": "info",
     "time_unix_nano": 1,
