@@ -38,10 +38,10 @@ SENSITIVE_WORDS: Final = frozenset(
         """
         aadhaar adgangskode apikey authorization baggage birthdate birthday bsn clave cnpj
         codeword contrasena contrasenya contraseña contrasinal cookies coordinates cpf credential credentials creds csrf
-        cvc cvv cyfrinair dni dob ethnicity fjalëkalimi geburtsdatum geheim geheimnis geolocation geslo gps haslo hasło heslo iban
+        cvc cvv cyfrinair disability dni dob ethnicity fjalëkalimi geburtsdatum geheim geheimnis geolocation geslo gps haslo hasło heslo iban
         itin jelszo jelszó jeton jwt jwts kennwort kodeord latitude lng longitude losenord lozinka lykilorð lösenord maiden mdp
         mnemonic nenosiri nif nino otp parola parolă parool pasahitza passcode passcodes passphrase passord passport passwd password
-        passwords passwort personnummer pesel postcode pw pwd religion salasana salasõna secret secrets sifre
+        passwords passwort personnummer pesel postcode psk pw pwd religion salary salasana salasõna secret secrets sifre
         senha slaptažodis slaptazodis ssn surname token tokens totp wachtwoord wagwoord xsrf şifre κωδικός συνθηματικό лозинка парол парола пароль пароля құпиясөз
         პაროლი סיסמא סיסמה گذرواژه पासवर्ड পাসওয়ার্ড கடவுச்சொல் รหัสผ่าน パスワード 口令 密码 密碼 暗証番号 비밀번호 암호
         """
@@ -80,22 +80,22 @@ SENSITIVE_PAIRS: Final = frozenset(
     tuple(pair.split("_"))
     for pair in _table(
         """
-    access_key account_key account_number advertising_id aes_key android_id api_key auth_code
+    access_key account_holder account_key account_number advertising_id aes_key android_id api_key auth_code
     auth_key authorization_code aws_key azure_key backup_code backup_codes bank_account
-    billing_address birth_date card_no card_num card_number cc_number client_assertion client_key
+    billing_address birth_date blood_group card_holder card_no card_num card_number cc_number client_assertion client_key
     cloud_key cloudant_key code_verifier codice_fiscale connection_string consumer_key credit_card
     datadog_key date_birth debit_card decryption_key deploy_key driver_licence driver_license
     drivers_licence drivers_license driving_licence driving_license encryption_key factor_code
     family_name first_name full_name github_key github_pat gitlab_pat given_name google_key
     gpg_key health_card hmac_key home_address iam_key ibm_key identity_number instrumentation_key
     insurance_number jwt_key kata_laluan kata_sandi last_name licence_plate license_key license_plate maiden_name
-    mailgun_key mailing_address maps_key master_key mat_khau mật_khẩu medical_record medicare_number mfa_code
+    mailgun_key mailing_address maps_key marital_status master_key mat_khau mật_khẩu medical_history medical_record medicare_number mfa_code
     middle_name mot_passe national_id national_number nhs_number oauth_verifier one_time
-    openai_key pass_phrase pass_word personal_number pgp_key place_birth post_code postal_address
+    openai_key pass_phrase pass_word personal_number passenger_name patient_name pgp_key place_birth post_code postal_address
     postal_code private_key recovery_code recovery_codes recovery_phrase routing_number rsa_key
     saml_response scratch_codes secret_answer secret_key secret_phrase security_answer
     security_code security_question seed_phrase sendgrid_key service_key session_key session_state
-    shared_key shipping_address signing_key sl_key social_security softlayer_key sort_code ssh_key
+    shared_key shipping_address signing_key sexual_orientation sl_key social_security softlayer_key sort_code ssh_key
     steuer_id storage_key street_address street_name stripe_key subscription_key tax_id tax_number
     telegram_key twilio_key two_factor user_pass vat_number verification_code wallet_seed
     webhook_key zip_code رمز_عبور كلمة_السر كلمة_المرور
@@ -124,7 +124,7 @@ or ends in one of `GLUED_ENDS`."""
 GLUED_ENDS: Final = ("token", "secret", "credentials", "passwort")
 
 SECONDS: Final = frozenset(
-    {"account", "address", "answer", "birth", "card", "code", "codes", "factor", "key", "license"}
+    {"account", "address", "answer", "birth", "card", "code", "codes", "factor", "holder", "key", "license"}
     | {"licence", "name", "number", "phrase", "plate", "security", "seed", "words"}
     | {"khau", "khẩu", "laluan", "sandi", "السر", "المرور", "عبور"}
 )

@@ -9,10 +9,10 @@ from app.privacy.patterns import FILTERED, REPLACEMENTS
 _KEY = re.compile(
     r"(?<![\w.\-])(?P<name>[\w.\-]++)(?:\])?(?:\\{0,7}[\"'])?(?:\[?\])?(?: (?:is|was|ist|est"
     r"|es))?\s{0,4}"
-    r"(?:=>|:=|=(?!=)|:(?!:|//))[ \t]{0,4}\n?[ \t]{0,8}(?:@(?=\"))?"
+    r"(?:=>|:=|=(?!=)|::(?= )|:(?!:|//))(?:\+(?=[\"']))?[ \t]{0,4}\n?[ \t]{0,8}(?:@(?=\"))?"
 )
 _TUPLE = re.compile(
-    r"[(\[]\s?[bu]?(?P<quote>\\{0,7}[\"'])(?P<name>[\w.\-]{2,64}+)(?P=quote),\s?"
+    r"[(\[]\s?[bu]?(?P<quote>\\{0,7}[\"'])(?P<name>[\w.\-]{2,64}+)(?P=quote),[\s+]?"
     r"(?=[bu]?(?P<other>\\{0,7}[\"'])(?!(?:[a-z]+_)?(?:email|id|login|name|required|user"
     r"|username)\b)"
     r"[^\"'\\]{1,512}+(?P=other)\s?[)\]])"
@@ -54,6 +54,10 @@ _LINES: Final = frozenset(
 """Last words of names whose value reaches to the end of its line."""
 
 _DATE = re.compile(r"\d{1,4}(?:st|nd|rd|th)?[ ./-](?:\d{1,2}|[^\W\d_]{3,10}),?[ ./-]\d{2,4}(?!\w)")
+_PERSON = re.compile(r"[^\W\d_a-z][\w'’-]*+(?: (?:[a-z]{2,3} )?[^\W\d_a-z][\w'’-]*+){1,3}")
+_PERSONS: Final = ("holder", "name")
+"""Last words of names whose value may be the whole name of a person."""
+
 _IN_LIST = re.compile(r"[^;\"'\s{][^;\"'\r\n]{0,127}(?=;[ \t]?[A-Za-z][\w .-]{0,31}=)")
 """A value among those of a connection, between semicolons: it may hold spaces and commas."""
 
@@ -96,10 +100,13 @@ def _end_of_value(text: str, start: int, name: str) -> int:
 
 def _end_of_line(text: str, start: int, name: str) -> int:
     """Find the end of a value that may hold spaces; 0 if it is none."""
-    if _NOT_LETTER.split(name.lower())[-1] in _LINES:
+    last = _NOT_LETTER.split(name.lower())[-1]
+    if last in _LINES:
         line = _LINE.match(text, start)
     elif name.lower().endswith("authorization"):
         line = _PARAMETERS.match(text, start)  # of a scheme such as Digest or OAuth
+    elif last.endswith(_PERSONS) and (person := _PERSON.match(text, start)):
+        return person.end()
     elif date := _DATE.match(text, start):
         return date.end()
     elif text[start - 1] == "=":

@@ -36,7 +36,7 @@ KEY: Final = "[KEY]"
 REPLACEMENTS: Final = frozenset({FILTERED, EMAIL, IP, CARD, IBAN, SSN, PHONE, TOKEN, KEY})
 
 _TELLING: Final = (
-    r"[AaCcHhJjKkLlMmNnPpSsTtWwŞşПп密口パ暗비암ك](?<![A-Za-z].)(?i:"
+    r"[AaCcHhJjKkLlMmNnPpSsTtWwŞşПп密口パ暗비암ك](?:(?<![A-Za-z].)|(?<=[a-z][A-Z]))(?i:"
     r"(?<=p)(?:ass(?:word|wd|phrase|code|wort)|wd?|arola(?: d'ordine)?|rivate[ _-]?key)"
     r"|(?<=s)(?:ecrets?|ecret[ _-]?key|igning[ _-]?key|ession(?:[ _-]?id)?|ignature|enha|alasana)"
     r"|(?<=t)okens?|(?<=c)(?:redentials?|ontraseña|lave)|(?<=n)once|(?<=w)achtwoord"
@@ -74,6 +74,7 @@ _NUMBERED_WORDS: Final = frozenset(
         """
     account bank document driver drivers driving health identification identity insurance national
     provider registration routing security social steuer tax thai travel vat vehicle
+    employee flyer loyalty membership patient visa
         """
     )
 )
@@ -152,6 +153,9 @@ _LEAST_NUMBER_DIGITS = 5
 _LEAST_AFTER_SPACE = 4
 _LEAST_COLONS = 2
 _MOST_ACCOUNTS = 4
+_MOST_SLASHES = 4
+_LEAST_ENCODED = 16
+_SLASH = re.compile("/")
 _JOINED = str.maketrans("", "", " .-")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ASSIGNED = re.compile(r"(?!id=|key=|token=)[a-z_]{1,32}=")
@@ -325,21 +329,27 @@ def _wallet(match: re.Match[str]) -> str:
 
 
 def _encoded(match: re.Match[str]) -> str:
-    """Replace Base64 of a text in which another rule finds something."""
+    """Replace Base64 of a text in which another rule finds something, also behind a path."""
     run = match[0]
-    if _around(match)[0] in {"+", "/", "-"} or ONLY_ID.fullmatch(run):
+    if _around(match)[0] in {"+", "/", "-"}:
         return run
+    starts = [0, *(slash.end() for slash in islice(_SLASH.finditer(run), _MOST_SLASHES))]
+    for start in starts:
+        if _hides_something(run[start:]):
+            return f"{run[:start]}{TOKEN}"
+    return run
+
+
+def _hides_something(run: str) -> bool:
+    if len(run) < _LEAST_ENCODED or ONLY_ID.fullmatch(run):
+        return False
     try:
         plain = _decoded(run).decode()
     except ValueError:
-        return run
-    if not plain.isprintable() or (
-        ":" not in plain
-        and "=" not in plain
-        and scrub_numbers(scrub_shapes(plain, []), []) == plain
-    ):
-        return run
-    return TOKEN
+        return False
+    return plain.isprintable() and (
+        ":" in plain or "=" in plain or scrub_numbers(scrub_shapes(plain, []), []) != plain
+    )
 
 
 def _decoded(run: str) -> bytes:
@@ -544,7 +554,8 @@ _CURLY = r"“[^”\n]{1,512}+”"
 _DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}+(?:"|\Z)'
 
 _FOLLOWERS = (
-    r"active|again|algorithms?|and|attempts?|authenticator|backend|but|cannot|changer?"
+    r"a|active|again|algorithms?|already|also|an|and|attempts?|authenticator|backend|being|but"
+    r"|cannot|changer?|good|long|new|no|old|ok|same|secure|short|strong|too|valid|very|weak|your"
     r"|check(?:er)?|checks|class"
     r"|column|correct|database|default|differs?|does|empty|entry|fails?|failures?|fields?|file"
     r"|flow|form|for|from"
@@ -691,6 +702,8 @@ SHAPES: Final = (
                 "/api/webhooks/",
                 "office.com/webhook",
                 "/hooks/catch/",
+                "/fcm/",
+                "/wpush/",
                 "reset",
                 "/magic",
             ),
@@ -698,7 +711,7 @@ SHAPES: Final = (
         ),
         re.compile(
             r"/(?:(?P<before>(?:(?<=//)hooks\.[\w.-]{1,64}|api/webhooks"
-            r"|hooks/catch)/)(?!\[TOKEN\])[^\s\"'<>]++"
+            r"|hooks/catch|fcm/send|wpush/v\d)/)(?!\[TOKEN\])[^\s\"'<>]++"
             r"|(?P<path>[\w-]{0,24}(?:reset|magic|verif|confirm|activat|invit|unsubscribe|token"
             r"|login)[\w-]{0,24}"
             r"(?:/(?:[A-Za-z]{1,12}/)?|/?\?(?:[\w.-]{1,24}=[^\s&#\"'<>]{0,128}&){0,4}[\w-]{1,4}=))"
@@ -861,6 +874,22 @@ SHAPES: Final = (
         rf"\g<before>{FILTERED}",
     ),
     Rule(
+        "piped-secret",
+        ("sudo -s", "-stdin", "::add-mask::"),
+        re.compile(
+            r"(?P<mask>::add-mask::)(?!\[)\S++"
+            r"|(?P<before>\becho (?:-n )?[\"']?)(?!\[)[^\s\"'|]{4,}+"
+            r"(?=[\"']?\s{0,4}\|[^|\n]{1,64}(?:sudo -S|-stdin))"
+        ),
+        rf"\g<mask>\g<before>{FILTERED}",
+    ),
+    Rule(
+        "mail-login",
+        ("sasl_username=", "ed sender:", "=plain", "session=<"),
+        re.compile(r"(\bsasl_username=|Authenticated sender: |\buser=<)(?!\[)[^\s,;()<>]++"),
+        rf"\1{FILTERED}",
+    ),
+    Rule(
         "redis",
         ("without any password", "username-password", "noauth"),
         re.compile(
@@ -893,11 +922,15 @@ SHAPES: Final = (
             ",cn=",
             "attendee;",
             "organizer;",
+            "msh|",
+            "srdocs",
+            "sr docs",
         ),
         re.compile(
             r"PuTTY-User-Key-File-\d:.*|BEGIN:VCARD.*?(?:END:VCARD|\Z)|(?:MECARD"
             r"|WIFI):[^\n]{1,512}?;;"
             r"|(?<![A-Z0-9<])[PVIAC][A-Z<][A-Z<]{3}(?=[A-Z0-9<]{0,38}<<)[A-Z0-9<]{25,39}(?:\s[A-Z0-9<]{30,44}){0,2}"
+            r"|\b(?:PID|NK1|GT1|IN1)\|[^\r\n]*+|\bSR ?DOCS\b[^\r\n]*+"
             r"|(?P<before>(?<![\w-])(?i:cn|uid|givenname|sn)=)[^,;:=.*\"\n]{1,64}(?=,\s?(?i:ou"
             r"|cn)=|:mailto)",
             re.DOTALL,
@@ -1059,8 +1092,10 @@ SHAPES: Final = (
             r"|your code|puk)(?: is| was| sent)?:?[ \t]{1,3}"
             r"[(\"']?)(?:\d{3,8}(?![\w.]|-\w)(?: does not match \d{3,8})?"
             r"|(?=[\w-]{0,16}\d)[A-Za-z0-9]{2,8}(?:-[A-Za-z0-9]{2,8}){1,4}(?:[,;] [\w-]{4,24}){0,16})"
+            r"|\b(?:[A-Z]-)?\d{4,8}(?= is your )"
+            r"|(?P<whose>\b[Yy]our (?:[A-Z]\w{1,24} ){1,3}code is )\d{4,8}\b"
         ),
-        rf"\g<word>{TOKEN}",
+        rf"\g<word>\g<whose>{TOKEN}",
         digits=3,
     ),
     Rule(
@@ -1095,9 +1130,22 @@ SHAPES: Final = (
         _beside_telling_word,
     ),
     Rule(
-        "password-said",
-        ("assword ",),
+        "secret-first",
+        (" password", " passphrase", " secret", " token"),
         re.compile(
+            r"(?<![^\s\"'(])(?!\[)(?=[^\s\d]{0,64}\d)(?=[^\sA-Za-z]{0,64}[A-Za-z])[^\s\"'<>]{6,64}+"
+            r"(?=[\"']? (?:as|is|was) (?:(?:a|the|my|your|his|her|their) )?"
+            r"(?:password|passphrase|secret|token)(?:[.,;:!?)\n]|\Z| for ))"
+        ),
+        TOKEN,
+        digits=1,
+    ),
+    Rule(
+        "password-said",
+        ("assword ", "pass "),
+        re.compile(
+            r"(?P<pass>\b[Pp]ass )(?=[^\s\d]*\d)(?=[^\sa-z]*[a-z])(?=[^\sA-Z]*[A-Z])"
+            r"[A-Za-z0-9]{8,}+(?!\S)|"
             r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
             r"|with)\s)?"
             rf"[Pp]assword[ \t](?:(?:{_LINKS})[ \t](?!(?:{_FOLLOWERS})\b|{_DESCRIBING}))?+)"
@@ -1106,15 +1154,15 @@ SHAPES: Final = (
             rf"(?!{_DESCRIBING})" r"[a-z]{4,32}"
             r"(?=\s*\Z| (?:was|did|is|has|does)\b)"
         ),
-        rf"\g<before>\g<word>{FILTERED}",
+        rf"\g<pass>\g<before>\g<word>{FILTERED}",
     ),
     Rule(
         "quoted-secret",
-        ("api_key", "apikey", "private_key", "pass", "secret", "token("),
+        ("api_key", "apikey", "private_key", "pass", "psk", "secret", "token("),
         re.compile(
             r"(?P<word>[APSTapst](?i:(?<=a)pi_?key|(?<=p)rivate_?key|(?P<phrase>(?<=p)ass(?:wd"
             r"|word|phrase))|(?<=s)ecret"
-            r"|(?<=t)oken(?=\()|(?<=p)ass(?= ))\w{0,16}"
+            r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk)\w{0,16}"
             r"(?: ?|\(b?))(?P<quote>[\"'])(?!\[Filtered\])(?:(?(phrase)[ ]|(?!))"
             r"|[^\s\"'*]){6,256}+(?P=quote)"
             r"(?! (?:not found|is forbidden|(?:does not|already) exist|in namespace|field|key\b))"
