@@ -124,7 +124,19 @@ or ends in one of `GLUED_ENDS`."""
 GLUED_ENDS: Final = ("token", "secret", "credentials", "passwort")
 
 SECONDS: Final = frozenset(
-    {"account", "address", "answer", "birth", "card", "code", "codes", "factor", "holder", "key", "license"}
+    {
+        "account",
+        "address",
+        "answer",
+        "birth",
+        "card",
+        "code",
+        "codes",
+        "factor",
+        "holder",
+        "key",
+        "license",
+    }
     | {"licence", "name", "number", "phrase", "plate", "security", "seed", "words"}
     | {"khau", "khẩu", "laluan", "sandi", "السر", "المرور", "عبور"}
 )

@@ -9,7 +9,7 @@ from app.privacy.patterns import FILTERED, REPLACEMENTS
 _KEY = re.compile(
     r"(?<![\w.\-])(?P<name>[\w.\-]++)(?:\])?(?:\\{0,7}[\"'])?(?:\[?\])?(?: (?:is|was|ist|est"
     r"|es))?\s{0,4}"
-    r"(?:=>|:=|=(?!=)|::(?= )|:(?!:|//))(?:\+(?=[\"']))?[ \t]{0,4}\n?[ \t]{0,8}(?:@(?=\"))?"
+    r"(?:=>|:=|=(?!=)|::(?= [\w+/]{8,}+=*(?:\s|\Z))|:(?!:|//))(?:\+(?=[\"']))?[ \t]{0,4}\n?[ \t]{0,8}(?:@(?=\"))?"
 )
 _TUPLE = re.compile(
     r"[(\[]\s?[bu]?(?P<quote>\\{0,7}[\"'])(?P<name>[\w.\-]{2,64}+)(?P=quote),[\s+]?"
@@ -135,9 +135,7 @@ _ATTRIBUTE = re.compile(r"\s(?i:name|key)=[\"'](?P<name>[\w:.-]{2,128}+)[\"']")
 
 def _element(match: re.Match[str]) -> str:
     named = _ATTRIBUTE.search(match["rest"])
-    if judge(match["name"]) is not SENSITIVE and not (
-        named and judge(named["name"]) is SENSITIVE
-    ):
+    if judge(match["name"]) is not SENSITIVE and not (named and judge(named["name"]) is SENSITIVE):
         return match[0]
     return f"<{match['name']}{match['rest']}{FILTERED}"
 
@@ -174,7 +172,11 @@ def _scrub_after(pattern: re.Pattern[str], text: str) -> str:
         start = match.start("name")
         if f"[{name}]" in REPLACEMENTS and text[start - 1 : start] == "[":
             continue
-        if text[position - 1] == ":" and _MODULE.fullmatch(name) and _FUNCTION.match(text, position):
+        if (
+            text[position - 1] == ":"
+            and _MODULE.fullmatch(name)
+            and _FUNCTION.match(text, position)
+        ):
             continue
         verdict = _verdict(match)
         if verdict is not SENSITIVE and (

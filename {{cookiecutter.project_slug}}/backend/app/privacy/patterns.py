@@ -554,7 +554,7 @@ _CURLY = r"“[^”\n]{1,512}+”"
 _DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}+(?:"|\Z)'
 
 _FOLLOWERS = (
-    r"a|active|again|algorithms?|already|also|an|and|attempts?|authenticator|backend|being|but"
+    r"a|active|again|algorithms?|already|also|an|and|given|kept|known|sent|attempts?|authenticator|backend|being|but"
     r"|cannot|changer?|good|long|new|no|old|ok|same|secure|short|strong|too|valid|very|weak|your"
     r"|check(?:er)?|checks|class"
     r"|column|correct|database|default|differs?|does|empty|entry|fails?|failures?|fields?|file"
@@ -573,7 +573,7 @@ _FOLLOWERS = (
 """Words that come after `password` where it is not told."""
 
 _DESCRIBING = r"[a-z]*(?:ed|ing|ion|ions|ment|ive|ble|th|ty)\b"
-_LINKS = r"is|was|are|were|ist|war|lautet|est|était|es|era|är|er|var|on|oli|to|jest|è|é"
+_LINKS = r"is|was|are|were|ist|war|lautet|est|était|es|era|är|er|var|on|oli|jest|è|é"
 
 _OPTION_END = r"(?:[ =]{1,4}|['\"], ?)['\"]?"
 _LONGEST_COMMAND = 96
@@ -688,7 +688,8 @@ SHAPES: Final = (
         "url-code",
         ("code=", "state=", "policy=", "key-pair-id=", "saml", "ticket=", "assertion=", "nonce="),
         re.compile(
-            r"(?P<name>(?:(?<=[?&])|\A(?=\S{1,512}&[\w.-]{1,64}=|\S{24,512}\Z))(?i:[\w-]{0,24}code|state|ticket|nonce"
+            r"(?P<name>(?:(?<=[?&])|\A(?=\S{1,512}&[\w.-]{1,64}="
+            r"|code=[A-Za-z-]{0,64}\d[A-Za-z0-9.~%/-]{12,512}\Z))(?i:[\w-]{0,24}code|state|ticket|nonce"
             r"|(?P<sure>policy|key-pair-id|saml\w{1,9}"
             r"|assertion))=)(?P<run>[^\s&#\"']{8,}+)"
         ),
@@ -878,7 +879,7 @@ SHAPES: Final = (
         ("sudo -s", "-stdin", "::add-mask::"),
         re.compile(
             r"(?P<mask>::add-mask::)(?!\[)\S++"
-            r"|(?P<before>\becho (?:-n )?[\"']?)(?!\[)[^\s\"'|]{4,}+"
+            r"|(?P<before>\becho (?:-n )?[\"']?)(?![\[$])[^\s\"'|]{4,}+"
             r"(?=[\"']?\s{0,4}\|[^|\n]{1,64}(?:sudo -S|-stdin))"
         ),
         rf"\g<mask>\g<before>{FILTERED}",
@@ -1086,7 +1087,7 @@ SHAPES: Final = (
             r"(?P<word>\b(?i:pin(?: code)?|otp|cvv|cvc|passcode|(?:verification|security|access"
             r"|2fa|mfa|login"
             r"|sms|confirmation|auth|authentication|one[ -]time|recovery|backup|reset|activation"
-            r"|unlock|pairing|registration|device|user|door|gate|pickup|claim|redemption|gift[ -]card"
+            r"|unlock|pairing|registration|device|door|gate|pickup|claim|redemption|gift[ -]card"
             r"|invit\w{1,5}"
             r"|scratch|licen[cs]e|product|serial|voucher)[ -](?:codes?|keys?|password)"
             r"|your code|puk)(?: is| was| sent)?:?[ \t]{1,3}"
@@ -1130,6 +1131,12 @@ SHAPES: Final = (
         _beside_telling_word,
     ),
     Rule(
+        "spaced-out",
+        ("s s w o r d",),
+        re.compile(r"(\b(?i:p a s s w o r d)\s{0,4}(?:[:=]|is|was)?\s{0,4})(?!\[)[^\s:=]++"),
+        rf"\1{FILTERED}",
+    ),
+    Rule(
         "secret-first",
         (" password", " passphrase", " secret", " token"),
         re.compile(
@@ -1149,9 +1156,10 @@ SHAPES: Final = (
             r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
             r"|with)\s)?"
             rf"[Pp]assword[ \t](?:(?:{_LINKS})[ \t](?!(?:{_FOLLOWERS})\b|{_DESCRIBING}))?+)"
-            rf"(?!\[|(?:{_LINKS})\b)[^\s:=]++"
+            rf"(?!\[|(?:{_LINKS}|to)\b)[^\s:=]++"
             rf"|(?P<word>\b[Pp]assword )(?!(?:{_FOLLOWERS})\b)"
-            rf"(?!{_DESCRIBING})" r"[a-z]{4,32}"
+            rf"(?!{_DESCRIBING})"
+            r"[a-z]{4,32}"
             r"(?=\s*\Z| (?:was|did|is|has|does)\b)"
         ),
         rf"\g<pass>\g<before>\g<word>{FILTERED}",

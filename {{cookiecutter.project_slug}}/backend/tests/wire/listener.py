@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PATIENCE = 10.0  # seconds for an item to arrive
+QUIET = 1.5  # seconds without anything new: a busy machine may hold a process up for less
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ class Listener:
     def settle(self) -> None:
         """Wait until nothing has arrived for a while."""
         deadline = time.monotonic() + PATIENCE
-        before = -1
-        while len(self.bodies) != before and time.monotonic() < deadline:
-            before = len(self.bodies)
-            time.sleep(0.5)
+        quiet_since, before = time.monotonic(), -1
+        while time.monotonic() < min(deadline, quiet_since + QUIET):
+            if len(self.bodies) != before:
+                quiet_since, before = time.monotonic(), len(self.bodies)
+            time.sleep(0.1)
 
 
 def decompress(body: bytes, encoding: str) -> bytes:
