@@ -54,7 +54,9 @@ _LINES: Final = frozenset(
 """Last words of names whose value reaches to the end of its line."""
 
 _DATE = re.compile(r"\d{1,4}(?:st|nd|rd|th)?[ ./-](?:\d{1,2}|[^\W\d_]{3,10}),?[ ./-]\d{2,4}(?!\w)")
-_PERSON = re.compile(r"[^\W\d_a-z][\w'’-]*+(?: (?:[a-z]{2,3} )?[^\W\d_a-z][\w'’-]*+){1,3}")
+_PERSON = re.compile(
+    r"[^\W\d_a-z][\w'\u2019-]*+(?: (?:[a-z]{2,3} )?[^\W\d_a-z][\w'\u2019-]*+){1,3}"
+)
 _PERSONS: Final = ("holder", "name")
 """Last words of names whose value may be the whole name of a person."""
 

@@ -91,7 +91,10 @@ _EXTRAORDINARY = re.compile(r"[-@\[\]{}\\%~]|:(?! )")
 """Signs that no ordinary form has."""
 
 
-_ALWAYS: Final = ("s s w o r d", "S S W O R D", "assword ", "<<<<", "(at)", " dot ", "?q?", "?Q?", ",cn=", ",ou=", ",CN=", ",OU=")
+_ALWAYS: Final = (
+    *("assword ", "s s w o r d", "S S W O R D", "<<<<", "(at)", " dot ", "?q?", "?Q?"),
+    *(",cn=", ",ou=", ",CN=", ",OU="),
+)
 """What may stand beside something private in an ordinary form, and is asked for in all of them."""
 
 

@@ -226,6 +226,40 @@ CLASSES = {
         *(f"svc:$apr1$8eKox5Lw${RUN}", f"pbkdf2_sha256$600000$salt${WORD}9=", "{SSHA}" + RUN),
     ],
     "codes": [f"recovery code 83920-{WORD[:8]}", f"license key ABCD-1234-{WORD[:4]}"],
+    "sentences of other kinds": [
+        *(f"{WORD}9 is the password", f"typed {WORD}9 as password", f"vault pass {WORD.upper()}x9"),
+        *("login failed, password was ZowLftQRtyUb", f"login bo password was {WORD}"),
+        *(f"kodeord: {WORD}", f"mật khẩu: {WORD}", f"kata sandi: {WORD}", f"passord {WORD}9"),
+        *(f"p a s s w o r d = {WORD}", f"P A S S W O R D {WORD}", f"badDeviceToken {WORD}9"),
+    ],
+    "build files": [
+        *(f"ENV PGPASSWORD {WORD}9", f"setenv DB_PASS {WORD}9", f"export API_KEY '{WORD}9'"),
+        *(f"echo {WORD} | sudo -S ls", f"::add-mask::{WORD}", f"echo '{WORD}' | x --pass-stdin"),
+    ],
+    "servers": [
+        *(
+            f"AUTH {WORD}9 called without any password",
+            f"AUTH bo {WORD}9: invalid username-password",
+        ),
+        *(
+            f"sasl_username={WORD}",
+            f"(Authenticated sender: {WORD})",
+            f"user=<{WORD}>, method=PLAIN",
+        ),
+        *(f"userPassword:: {WORD}9", f"parameters: $1 = '{WORD}', $2 = 'it''s {WORD}'"),
+        *(f'IDENTIFIED BY "{WORD}"', f"IDENTIFIED WITH x BY {WORD}", f"wifi psk '{WORD}'"),
+        *(f"https://fcm.googleapis.com/fcm/send/{WORD}", f"https://{WORD}:pw9@host.example/x"),
+    ],
+    "attributes": [
+        *(f'<property name="secret">{WORD}</property>', f"<e key='api_key' x='1'>{WORD}</e>"),
+    ],
+    "persons": [
+        *(
+            f"card holder: Bo {WORD.title()}",
+            f"MSH|^~\\&|x\nPID|1||{WORD}^BO|".replace("\\n", "\n"),
+        ),
+        *(f"SRDOCS HK1-P-FRA-{WORD}", f"salary: {WORD}", f"patient name: Bo van {WORD.title()}"),
+    ],
     "links": [
         *(f"/password-reset/{RUN}", f"https://x.io/magic/{RUN}/login"),
         *(f"https://x.io/reset?uid=1&t={RUN}", f"https://hooks.zapier.com/hooks/{WORD}"),
@@ -270,6 +304,20 @@ def test_a_secret_does_not_pass_in_any_of_the_usual_forms(texts: list[str]) -> N
         ("né le 03/02/1980", "né le [Filtered]"),
         ("peer 192.168.001.001", "peer [IP]"),
         ("payload 7b2270617373776f7264223a2268756e74657232227d", "payload [TOKEN]"),
+        ("0x656d61696c3d6b617465406578616d706c652e6f7267", "[TOKEN]"),
+        ("data 4445383933373034303034343035333230313330303021", "data [TOKEN]"),
+        ("arp 0ad3.ed8f.b668 incomplete", "arp [IP] incomplete"),
+        ("unlock code 76117091", "unlock code [TOKEN]"),
+        ("482913 is your Acme code", "[TOKEN] is your Acme code"),
+        ("Your Acme code is 482913.", "Your Acme code is [TOKEN]."),
+        ("teudat zehut 831054895", "teudat zehut [SSN]"),
+        ("マイナンバー 243011804977", "マイナンバー [SSN]"),
+        ("frequent flyer number 992003456789", "frequent flyer number [SSN]"),
+        ("kate@[192.0.2.44]", "[EMAIL]"),
+        ("kate@[IPv6:2001:db8::1]", "[EMAIL]"),
+        ("kate.o\u200bwl@example.com", "[EMAIL]"),
+        ("code=a1B2c3D4e5F6g7H8&state=x", "code=[Filtered]&state=x"),
+        ("code=a1B2c3D4e5F6g7H8i9J0", "code=[Filtered]"),
     ],
 )
 def test_a_number_is_found_beside_others_and_in_its_rarer_forms(text: str, clean: str) -> None:
@@ -297,6 +345,18 @@ def test_a_number_is_found_beside_others_and_in_its_rarer_forms(text: str, clean
         ),
         "invalid literal for int() with base 10: 'abc'",
         "https://api.example.com/v1/reset/orders",
+        *("login refused, password is required", "the username and password is valid"),
+        *(
+            "app.api.dependencies.auth:require_scopes",
+            "code=INVALID_ARGUMENT_TYPE_12",
+            "user code 404",
+        ),
+        *(
+            "sha256 as password hash",
+            "user_1234 is the token owner",
+            "token is NotImplementedError",
+        ),
+        *("auth:: header", "identified by user_id 42", "export PATH 3", "parameters: 1"),
     ],
 )
 def test_what_only_speaks_of_secrets_is_kept(text: str) -> None:
@@ -460,6 +520,7 @@ def test_the_token_of_a_service_is_known_by_its_prefix(prefix: str, rest: str) -
 @pytest.mark.parametrize(
     "token",
     [
+        "access_token$production$a1b2c3d4e5f6a7b8$" + "0a1b2c3d" * 4,
         "abc8Q~" + "a1B2c3D4e5" * 3 + "f",
         "a1" * 37 + "b" + "AZDO" + "abcd",
         "AAAA0a1b2c3:APA91b" + "a1B2c3D4e5" * 12,
