@@ -37,7 +37,7 @@ REPLACEMENTS: Final = frozenset({FILTERED, EMAIL, IP, CARD, IBAN, SSN, PHONE, TO
 
 _TELLING: Final = (
     r"[AaCcHhJjKkLlMmNnPpSsTtWwŞşПп密口パ暗비암ك](?:(?<![A-Za-z].)|(?<=[a-z][A-Z]))(?i:"
-    r"(?<=p)(?:ass(?:word|wd|phrase|code|wort)|wd?|arola(?: d'ordine)?|rivate[ _-]?key)"
+    r"(?<=p)(?:ass(?:word|wd|phrase|code|w?ort|ord)|wd?|arola(?: d'ordine)?|rivate[ _-]?key)"
     r"|(?<=s)(?:ecrets?|ecret[ _-]?key|igning[ _-]?key|ession(?:[ _-]?id)?|ignature|enha|alasana)"
     r"|(?<=t)okens?|(?<=c)(?:redentials?|ontraseña|lave)|(?<=n)once|(?<=w)achtwoord"
     r"|(?<=a)(?:(?:uth|ccess|uth_)tokens?|pi[ _-]?key|ccess[ _-]?key)|(?<=k)(?:ennwort|ata sandi)"
@@ -368,7 +368,8 @@ def _email(match: re.Match[str]) -> str:
         match.string, max(start - _LONGEST_USER, 0), start
     ):
         return match[0]
-    return EMAIL
+    before = match["before"] or ""
+    return EMAIL if "+" in before else before + EMAIL
 
 
 def _address(match: re.Match[str]) -> str:
@@ -814,6 +815,8 @@ SHAPES: Final = (
             "password '",
             "set password",
             "crypt(",
+            "sp_addlogin",
+            "sp_password",
             "sp_add",
         ),
         re.compile(
@@ -900,7 +903,18 @@ SHAPES: Final = (
     ),
     Rule(
         "login-dialogue",
-        ("pass", "auth plain", "auth login", "xoauth2", "cram-md5", "login ", "334 ", "community"),
+        (
+            "pass",
+            "requirepass",
+            "masterauth",
+            "auth plain",
+            "auth login",
+            "xoauth2",
+            "cram-md5",
+            "login ",
+            "334 ",
+            "community",
+        ),
         re.compile(
             r"(?P<before>[3ALPaelmrs](?<![\w-].)(?:(?:(?<=P)ASS|(?<=A)UTH(?:ENTICATE)? (?:PLAIN"
             r"|LOGIN|XOAUTH2"
@@ -990,10 +1004,8 @@ SHAPES: Final = (
         "email",
         ("@", "\uff20"),
         re.compile(
-            rf"(?:(?<!{_LOCAL})"
-            r"(?:[\w.-]{1,64}\+[\w.+-]{0,64}=)?"  # whom a bounce is about
-            rf"{_LOCAL}++|"
-            r"\"[^\"\n]{1,64}\")"
+            # What stands before `=` is its name, or whom a bounce is about.
+            rf"(?:(?<!{_LOCAL})(?P<before>{_LOCAL}++=(?={_LOCAL}))?{_LOCAL}++|\"[^\"\n]{{1,64}}\")"
             rf"[@\uff20]{_HOST}"
         ),
         _email,
@@ -1023,7 +1035,7 @@ SHAPES: Final = (
     ),
     Rule(
         "position",
-        ("point(", "/@", "geo:", "coordinat", "gps", "lng", "longitude"),
+        ("point(", "/@", "geo:", "coordinate", "coordinates", "gps", "lng", "longitude"),
         re.compile(
             r"(?P<before>(?i:\bpoint ?\(|/@|\bgeo:|\b(?:location|coordinates?|gps|lat(?:itude)?"
             r"|long?(?:itude)?|lng)"
@@ -1064,8 +1076,31 @@ SHAPES: Final = (
     Rule(
         "birth-date",
         (
-            *("born", "dob", "birth", "geb", "naissance", "nacimiento", "nascita"),
-            *("nascimento", "né", "nato il", "nata il", "nacid", "född", "født", "urodzon"),
+            *(
+                "born",
+                "dob",
+                "birth",
+                "geb",
+                "geboren",
+                "geburtsdatum",
+                "naissance",
+                "nacimiento",
+                "nascita",
+            ),
+            *(
+                "nascimento",
+                "né",
+                "nato il",
+                "nata il",
+                "nacid",
+                "nacido",
+                "nacida",
+                "född",
+                "født",
+                "urodzon",
+                "urodzona",
+                "urodzony",
+            ),
         ),
         re.compile(
             r"(?:19|20)\d\d-\d\d-\d\d(?= is (?:my|his|her|their) birth)"
@@ -1102,12 +1137,37 @@ SHAPES: Final = (
     Rule(
         "beside-telling-word",
         (
-            *("pass", "pw", "secret", "token", "credential", "key", "session", "signature"),
-            *("nonce", "kennwort", "contraseña", "senha", "wachtwoord", "hasło", "heslo", "jelsz"),
+            *(
+                "pass",
+                "passord",
+                "passwort",
+                "passwd",
+                "passphrase",
+                "passcode",
+                "pw",
+                "secret",
+                "token",
+                "credential",
+                "key",
+                "session",
+                "signature",
+            ),
+            *(
+                "nonce",
+                "kennwort",
+                "contraseña",
+                "senha",
+                "wachtwoord",
+                "hasło",
+                "heslo",
+                "jelszo",
+                "jelszó",
+            ),
             *(
                 "lösen",
                 "parola",
                 "salasana",
+                "sifre",
                 "ifre",
                 "парол",
                 "密",

@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
-from app.privacy.names import CONTAINER, SENSITIVE, STEMS, alternatives, in_usual_signs, judge
+from app.privacy.names import (
+    CONTAINER,
+    GLUED,
+    GLUED_ENDS,
+    SENSITIVE,
+    STEMS,
+    alternatives,
+    in_usual_signs,
+    judge,
+)
 from app.privacy.pairs import scrub_elements, scrub_named
 from app.privacy.patterns import (
     FILTERED,
@@ -59,6 +68,7 @@ def _remember(texts: list[str]) -> None:
 
 _LONGEST_FORM = 128
 _MOST_FORMS = 8192
+_MANY_DIGITS = 4
 _BETWEEN = "\0"
 _FORM = bytes.maketrans(
     (string.digits + string.ascii_uppercase + string.ascii_lowercase + "_").encode(),
@@ -87,83 +97,159 @@ _ORDINARY = re.compile(
 """A form in which no rule finds anything, but for the words and names that `_questions` ask for."""
 
 
-_EXTRAORDINARY = re.compile(r"[-@\[\]{}\\%~]|:(?! )")
-"""Signs that no ordinary form has."""
-
-
-_ALWAYS: Final = (
-    *("assword ", "s s w o r d", "S S W O R D", "<<<<", "(at)", " dot ", "?q?", "?Q?"),
-    *(",cn=", ",ou=", ",CN=", ",OU="),
+_SUSPICIOUS = re.compile(
+    rb"""
+      <<<< | \(aa\) | \?[Aa]\?              # a passport, `name (at) host`, `=?utf-8?q?`
+    | (?<![Aa0])(?:[Aa][ ]){6}[Aa](?![Aa0])  # a word that is spaced out
+    """,
+    re.VERBOSE,
 )
-"""What may stand beside something private in an ordinary form, and is asked for in all of them."""
+"""A form that is not ordinary, though each part of it is."""
+
+_WORDS = bytes(
+    byte | 32 if chr(byte) in string.ascii_letters else byte if byte >= 128 or not byte else 32
+    for byte in range(256)
+)
+"""Makes words of a text: small letters, between spaces."""
 
 
-def _needs_of(rules: Iterable[Rule]) -> set[str]:
-    """Return the words among what rules need, where a form may be ordinary all the same."""
-    needs = {need for rule in rules for need in rule.needs}.difference(_ALWAYS)
-    ordinary = (need for need in needs if not _EXTRAORDINARY.search(need))
-    return {max(re.findall(r"[^\W\d_]+", need), key=len, default="") for need in ordinary} - {""}
+_EXTRAORDINARY = re.compile(r"[@\[\]{}\\%~\u0080-\uffff]|(?<!\w)-|/.*:|:[:\w]|\(at|\b\w \w ")
+"""Signs of literals that no ordinary form has."""
 
 
-_QUOTED = re.compile(alternatives(_needs_of(rule for rule in RULES if rule.signs)))
-_NEEDED = _needs_of(rule for rule in RULES if not rule.signs)
-_TELLING = re.compile(alternatives(_NEEDED, TELLING_WORDS))
+def _words_of(rules: Iterable[Rule]) -> set[str]:
+    """Return a word of each of the literals that rules need and that an ordinary form may have."""
+    needs = {need for rule in rules for need in rule.needs if not _EXTRAORDINARY.search(need)}
+    return {max(re.findall(r"[a-z]+", need), key=len, default="") for need in needs} - {""}
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[bytes]:
+    return re.compile(alternatives(words).encode())
+
+
+def _encoded(words: set[str]) -> frozenset[bytes]:
+    return frozenset(word.encode() for each in words for word in (each, f"{each}s"))
+
+
+_ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/")
 _NAME = re.compile(
     r"(?<![\w.-])([\w-]{2,20} )?([\w.-]++)\]?[\"'\\]*+(?: (?:is|was|ist|est|es))?\s{0,4}[=:,]"
 )
 _NAMED: Final = frozenset({SENSITIVE, CONTAINER})
-_NAME_OR_TELLING = re.compile(alternatives(_NEEDED | STEMS, TELLING_WORDS))
-_ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/")
 
-Question = Callable[[str], object]
+_LINKING = {
+    *_words_of(rule for rule in RULES if rule.name == "url-token"),
+    *re.findall(r"\w+", ROOTS.lower()),
+    *(
+        "activate",
+        "activation",
+        "confirmation",
+        "invite",
+        "invitation",
+        "magiclink",
+        "verification",
+    ),
+    *("verify", "resetlink"),
+}
+_QUOTING = _words_of(rule for rule in RULES if rule.signs)
+_NEEDED = _words_of(rule for rule in RULES if not rule.signs and not rule.digits) | {"cn", "ou"}
+_CODING = _words_of(rule for rule in RULES if 0 < rule.digits < _MANY_DIGITS)
+_NUMBERING = _words_of(rule for rule in RULES if rule.digits) | TELLING_WORDS
+_SAID = {"attendee", "cn", "dot", "identified", "organizer", "ou", "password", "sender", "username"}
+"""Words that tell of something private even where there is no digit and no name of a value."""
 
 
-def _is_no_id(text: str) -> bool:
+_linking, _quoting, _said, _needed = map(_encoded, (_LINKING, _QUOTING, _SAID, _NEEDED))
+_coding, _telling = _encoded(_NEEDED | _CODING), _encoded(_NEEDED | _NUMBERING)
+_naming = _encoded(STEMS)
+_glued = _any_of({*GLUED, *GLUED_ENDS})
+_within = _any_of(_NEEDED | _NUMBERING | STEMS)
+_GLUED_PARTS: Final = (
+    b"pass",
+    b"token",
+    b"secret",
+    b"key",
+    b"cre",
+    b"card",
+    b"ses",
+    b"ofbirth",
+    b"social",
+)
+"""What some of which is in each name that is written as one word."""
+
+_ANY: Final = _telling | _naming | _quoting | _linking
+
+Question = Callable[[str, bytes], object]
+"""Is asked of a text and of its words."""
+
+
+def _is_no_id(text: str, _words: bytes) -> bool:
     return ONLY_ID.fullmatch(text) is None
 
 
-def _has_telling_word(text: str) -> object:
-    return _TELLING.search(text.lower())
+def _has_word_within(_text: str, words: bytes) -> object:
+    """Ask of words that are written together."""
+    return _within.search(words)
 
 
-def _has_quoting_word(text: str) -> object:
-    return _QUOTED.search(text.lower())
+class _HasWord:
+    """Asks for some words, and for those that tell of a secret where they are written together."""
+
+    def __init__(self, words: frozenset[bytes]) -> None:
+        self._words: Final = words
+
+    def __call__(self, _text: str, words: bytes) -> bool:
+        return not self._words.isdisjoint(words.split()) or _glued.search(words) is not None
 
 
-def _has_name_or_telling_word(text: str) -> bool:
-    lower = text.lower()
-    if not _NAME_OR_TELLING.search(lower):
+_has_needed_word, _has_coding_word, _has_telling_word, _has_quoting_word = map(
+    _HasWord, (_needed, _coding, _telling, _quoting)
+)
+
+
+def _has_said_word(_text: str, words: bytes) -> bool:
+    return not _said.isdisjoint(words.split())
+
+
+def _has_name(text: str, words: bytes) -> bool:
+    if _naming.isdisjoint(words.split()) and not _glued.search(words):
         return False
-    if _TELLING.search(lower):
-        return True
     return any(
         judge(name) in _NAMED or judge(before + name) in _NAMED
         for before, name in _NAME.findall(text)
     )
 
 
+def _has_path(text: str, words: bytes) -> object:
+    return not _linking.isdisjoint(words.split()) or _ROOT.search(text)
+
+
+_WITH_WORDS = re.compile(rb"[ \n\t]|[Aa](?:[^0]*+0){4}")
+_WITH_WRITTEN_TOGETHER = re.compile(rb"aA|AAa|[Aa]{24}")
 _WITH_NAMES = re.compile(rb"[=:]|\([Aa]?['\"]")
 _WITH_QUOTES = re.compile(rb"['\"]")
-_WITH_WORDS = re.compile(
-    rb"0(?:[.-]?0){4}|\.0+\.|/[A0]|[ \n\t](?:[^ \n\t]{0,64}0|[Aa]*aA|[Aa]{24}|\()"
-)
-_WITH_ROOTS = re.compile(rb"(?<!\w)/")
 
 
 def _questions(form: bytes) -> Iterator[Question]:
     """Find out what to ask of the texts of a form."""
     rest = _INSTANT.sub(b"", form) if len(form) <= LONGEST else b"\\"
-    if not _ORDINARY.fullmatch(rest):
+    if not _ORDINARY.fullmatch(rest) or _SUSPICIOUS.search(rest):
         yield _is_no_id
         return
-    if _WITH_NAMES.search(rest):
-        yield _has_name_or_telling_word
-    elif _WITH_WORDS.search(rest):
-        yield _has_telling_word
+    named = _WITH_NAMES.search(rest)
+    if named or _WITH_WORDS.search(rest):
+        if _WITH_WRITTEN_TOGETHER.search(rest):
+            yield _has_word_within
+        elif b"0" in rest:
+            yield _has_telling_word if rest.count(b"0") >= _MANY_DIGITS else _has_coding_word
+        else:
+            yield _has_needed_word if named else _has_said_word
+    if named:
+        yield _has_name
     if _WITH_QUOTES.search(rest):
         yield _has_quoting_word
-    if _WITH_ROOTS.search(rest):
-        yield _ROOT.search
+    if b"/" in rest:
+        yield _has_path
 
 
 class _Forms(dict[bytes, tuple[Question, ...]]):
@@ -179,6 +265,8 @@ class _Forms(dict[bytes, tuple[Question, ...]]):
 
 
 _forms: Final = _Forms()
+_AT_ONCE: Final = frozenset({_is_no_id, _has_word_within})
+"""First questions about more than whole words."""
 
 
 def suspects(texts: list[str]) -> set[str]:
@@ -187,19 +275,24 @@ def suspects(texts: list[str]) -> set[str]:
     if " at 0x" in joined:
         joined = _ADDRESS.sub("", joined)
     # What can not be encoded gets a backslash, which is not ordinary.
-    forms = joined.encode("utf-8", "backslashreplace").translate(_FORM).split(b"\0")
+    encoded = joined.encode("utf-8", "backslashreplace")
+    forms = encoded.translate(_FORM).split(b"\0")
     if len(forms) != len(texts):
         return set(texts)
-    asked = [pair for pair in zip(texts, map(_forms.__getitem__, forms), strict=True) if pair[1]]
-    suspect: set[str] = set()
-    for text, questions in asked:
-        for holds in questions:
-            if holds(text):
-                suspect.add(text)
-                break
-    for mark in _ALWAYS:
-        if mark in joined:
-            suspect.update(text for text in texts if mark in text)
+    words = encoded.translate(_WORDS).split(b"\0")
+    asked = [
+        each for each in zip(texts, words, map(_forms.__getitem__, forms), strict=True) if each[2]
+    ]
+    # Of most texts no question has to be asked, because they have none of the words.
+    told = [
+        each for each in asked if each[2][0] in _AT_ONCE or not _ANY.isdisjoint(each[1].split())
+    ]
+    together = b" ".join([each for _, each, _ in asked])
+    if any(part in together for part in _GLUED_PARTS):
+        told += [each for each in asked if _glued.search(each[1])]
+    suspect = {
+        text for text, each, questions in told if any(holds(text, each) for holds in questions)
+    }
     _remember([text for text in texts if text not in suspect] if suspect else texts)
     return suspect
 
@@ -211,6 +304,8 @@ _REPLACED = re.compile("|".join(map(re.escape, sorted(REPLACEMENTS))))
 """What was put in: it ends what stands before it, and begins what stands behind."""
 
 _FREQUENT: Final = tuple(rule for rule in RULES if rule.name in {"email", "ipv4"})
+_APART: Final = "\n\0\n"
+"""No match of a frequent rule reaches over it."""
 _QUICK_PASSES = 1
 _MOST_KINDS = 4
 _LONGEST_UNSETTLED = 1024
@@ -232,19 +327,23 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return head + CUT + _SPACED_TAIL.sub("", text[start:])
 
 
-def _scrub_frequent(text: str, fired: list[str]) -> str | None:
-    """Scrub what most private texts hold; None where that may not be all."""
-    if "://" in text:
-        return None  # what looks like an address may be a part of the credentials
-    scrubbed = text
+def scrub_together(texts: Iterable[str]) -> dict[str, str]:
+    """Scrub those texts that hold nothing private but what most such texts hold; leave out others.
+
+    To search many at once takes a fraction of the time.
+    """
+    # In a URL, what looks like an address may be a part of the credentials.
+    plain = [text for text in texts if "://" not in text and len(text) <= LONGEST]
+    joined = _APART.join(plain)
     for rule in _FREQUENT:
-        sign = rule.repeated or rule.needs[0]
-        if text.count(sign[0]) >= len(sign):
-            found = rule.pattern.sub(rule.replacement, scrubbed)
-            if found != scrubbed:
-                fired.append(rule.name)
-                scrubbed = found
-    return None if scrubbed == text or suspects(_REPLACED.split(scrubbed)) else scrubbed
+        joined = rule.pattern.sub(rule.replacement, joined)
+    parts = joined.split(_APART)
+    if len(parts) != len(plain):
+        return {}
+    scrubbed = {text: part for text, part in zip(plain, parts, strict=True) if part != text}
+    left = {text: _REPLACED.split(part) for text, part in scrubbed.items()}
+    unsettled = suspects([piece for pieces in left.values() for piece in pieces])
+    return {text: part for text, part in scrubbed.items() if unsettled.isdisjoint(left[text])}
 
 
 def _settle(text: str, fired: list[str]) -> str:
@@ -279,10 +378,6 @@ def _decode(text: str) -> str:
 
 def _search(text: str, fired: list[str]) -> str:
     """Scrub a text as it is, and as it reads: that stands in for it only where it is private."""
-    frequent: list[str] = []
-    if len(text) <= LONGEST and (quickly := _scrub_frequent(text, frequent)) is not None:
-        fired += frequent
-        return quickly
     scrubbed = shorten(text)
     if scrubbed != text:
         fired.append("cut")
@@ -303,6 +398,8 @@ def scrub_text(text: str) -> str:
     """Replace all that is private in a text by what its kind is called, such as `[EMAIL]`."""
     if text in known_clean or not suspects([text]):
         return text
+    if known := scrub_together([text]):
+        return known[text]
     scrubbed = _search(text, [])
     if scrubbed == text and text[:1] not in _STARTS:
         _remember([text])

@@ -32,13 +32,13 @@ from app.privacy.names import (
     judge,
 )
 from app.privacy.patterns import CARD, FILTERED, PHONE, is_absolute, last_component
-from app.privacy.text import LONGEST, known_clean, rules_for, scrub_text, suspects
+from app.privacy.text import LONGEST, known_clean, rules_for, scrub_text, scrub_together, suspects
 
 DEEPEST: Final = 100
 """Levels of nesting that are kept; what lies deeper is replaced as a whole."""
 
 _VERSION = re.compile(r"v?\d{1,4}(?:\.\d{1,5}){1,3}")
-_IDENTIFIER = re.compile(r"[A-Za-z_]{1,40}+(?:[.-][A-Za-z_]{1,40}+){0,3}\d{0,3}")
+_IDENTIFIER = re.compile(r"[A-Za-z_]{1,40}+(?:[.-][A-Za-z_]{1,40}+){0,3}-?\d{0,3}")
 """A key that can not be private itself."""
 
 _MOST_KEYS = 4096
@@ -104,9 +104,13 @@ def scrub_string(text: str) -> str:
     return text if scrubbed == text else _scrubbed.keep(text, scrubbed)
 
 
+def _may_be_json(text: str) -> bool:
+    return text[:1] in {"{", "["} and text[-1:] in {"}", "]"}
+
+
 def _scrub_json(text: str) -> str | None:
     """Return JSON scrubbed by its names; None for what is none, or holds nothing private."""
-    if text[:1] not in ("{", "[") or text[-1:] not in ("}", "]") or len(text) > LONGEST:
+    if not _may_be_json(text) or len(text) > LONGEST:
         return None
     try:
         decoded = json.loads(text)
@@ -182,11 +186,17 @@ class _Walk:
     def settle(self) -> None:
         """Scrub the texts that were met."""
         texts = [text for _, _, text in self._waiting]
-        known = {text for text in texts if hash(text) in _scrubbed}
-        private = known | suspects([text for text in texts if text not in known])
-        for holder, key, text in self._waiting:
+        unknown = [text for text in texts if hash(text) not in _scrubbed]
+        private = suspects(unknown)
+        for text, scrubbed in scrub_together(
+            [text for text in private if not _may_be_json(text)]
+        ).items():
+            _scrubbed.keep(text, scrubbed)
+        if len(unknown) < len(texts):
+            private.update(set(texts).difference(unknown))
+        for holder, key, text in [each for each in self._waiting if each[2] in private]:
             # Another name in the same mapping may have hidden it by now.
-            if text in private and holder[key] is text:
+            if holder[key] is text:
                 holder[key] = scrub_string(text)
         self._waiting.clear()
 
