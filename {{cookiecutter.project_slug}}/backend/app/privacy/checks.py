@@ -36,6 +36,11 @@ CARD_RANGES: Final = (
     (6759, 6763, (16,)),
     (1220, 1220, (15,)),
     (2200, 2204, (16,)),
+    (60, 60, (16,)),
+    (81, 82, (16,)),
+    (506, 509, (16, 18, 19)),
+    (636, 639, (16, 19)),
+    (9792, 9792, (16,)),
 )
 """First and last leading digits of an issuer, and the lengths of its numbers (ISO/IEC 7812)."""
 
@@ -257,12 +262,6 @@ def _mexican(run: str) -> bool:
     return str(-total % 10) == run[17]
 
 
-def _indian_company(run: str) -> bool:
-    products = (int(char, 36) * (1 + place % 2) for place, char in enumerate(run[:14]))
-    total = sum(sum(divmod(product, 36)) for product in products)
-    return int(run[14], 36) == -total % 36
-
-
 def _singaporean(run: str) -> bool:
     values = [_UEN_ALPHABET.find(char) for char in run]
     total = sum(map(mul, values, (4, 3, 5, 3, 10, 2, 2, 5, 7)))
@@ -395,7 +394,11 @@ NATIONAL_NUMBERS: Final = (
     ),
     National("India, PAN", "AAAAA9999A", ()),
     National("India, vehicle registration", "AA99AA9999", ()),
-    National("India, GSTIN", "99AAAAA9999A9A9 99AAAAA9999A9AA", (_indian_company,)),
+    National(
+        "India, GSTIN",
+        "99AAAAA9999A9A9 99AAAAA9999A9AA",
+        (lambda run: "01" <= run[:2] <= "38" and run[13] == "Z",),
+    ),
     National(
         "Ireland, PPS",
         "9999999A 9999999AA",
@@ -464,6 +467,22 @@ NATIONAL_NUMBERS: Final = (
     National(
         "South Africa, ID", "9999999999999 999999_9999_999", (_born(4, 2), _one_of(10, "012"), luhn)
     ),
+    National(
+        "South Korea, business registration",
+        "999-99-99999",
+        (
+            lambda run: (
+                (
+                    _sum(run, (1, 3, 7, 1, 3, 7, 1, 3))
+                    + sum(divmod(int(run[8]) * 5, 10))
+                    + int(run[9])
+                )
+                % 10
+                == 0
+            ),
+        ),
+    ),
+    National("South Korea, driving licence", "99-99-999999-99", (lambda run: run[0] in "12",)),
     National("South Korea, RRN", "999999-9999999", (_born(4, 2), _one_of(6, "12345678"))),
     National(
         "South Korea, RRN in one run",
@@ -506,7 +525,11 @@ NATIONAL_NUMBERS: Final = (
         (lambda run: run[:3] == "784", luhn),
     ),
     National("United Kingdom, NINO", "AA999999A AA_99_99_99_A AA_999999A AA999999_A", (_british,)),
-    National("United Kingdom, driving licence", "AAAAA999999AA9AA", (_born(8, 6, month_fold=50),)),
+    National(
+        "United Kingdom, driving licence",
+        "AAAAA999999AA9AA AAAAA999999A99AA AAAA9999999AA9AA AAA99999999AA9AA AA999999999AA9AA",
+        (_born(8, 6, month_fold=50), lambda run: run[:5].rstrip("9").isalpha()),
+    ),
     National(
         "United States, DEA registration",
         "AA9999999",

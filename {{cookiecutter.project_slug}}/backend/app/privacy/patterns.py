@@ -21,6 +21,7 @@ from app.privacy.checks import (
     is_wallet,
     national_numbers,
 )
+from app.privacy.names import NUMBER_WORDS
 from app.privacy.tokens import BY_FIRST, LED, LED_BY, MARKED
 
 FILTERED: Final = "[Filtered]"
@@ -36,10 +37,10 @@ KEY: Final = "[KEY]"
 REPLACEMENTS: Final = frozenset({FILTERED, EMAIL, IP, CARD, IBAN, SSN, PHONE, TOKEN, KEY})
 
 _TELLING: Final = (
-    r"[AaCcHhJjKkLlMmNnPpSsTtWwŞşПп密口パ暗비암ك](?:(?<![A-Za-z].)|(?<=[a-z][A-Z]))(?i:"
+    r"[AaCcHhJjKkLlMmNnOoPpSsTtWwŞşПп密口パ暗비암ك](?:(?<![A-Za-z].)|(?<=[a-z][A-Z]))(?i:"
     r"(?<=p)(?:ass(?:word|wd|phrase|code|w?ort|ord)|wd?|arola(?: d'ordine)?|rivate[ _-]?key)"
     r"|(?<=s)(?:ecrets?|ecret[ _-]?key|igning[ _-]?key|ession(?:[ _-]?id)?|ignature|enha|alasana)"
-    r"|(?<=t)okens?|(?<=c)(?:redentials?|ontraseña|lave)|(?<=n)once|(?<=w)achtwoord"
+    r"|(?<=t)okens?|(?<=c)(?:redentials?|ontraseña|lave)|(?<=o)tp|(?<=n)once|(?<=w)achtwoord"
     r"|(?<=a)(?:(?:uth|ccess|uth_)tokens?|pi[ _-]?key|ccess[ _-]?key)|(?<=k)(?:ennwort|ata sandi)"
     r"|(?<=m)(?:ot de passe|dp|ật khẩu)|(?<=h)(?:asło|eslo)|(?<=j)elszó|(?<=l)ösenord|(?<=ş)ifre"
     r"|(?<=п)арол[ья]?"
@@ -53,28 +54,12 @@ def _table(text: str) -> list[str]:
     return text.split()
 
 
-_NUMBER_WORDS: Final = frozenset(
-    _table(
-        """
-    aadhaar aadhar aba abn acn ahv amka ausweisnummer beneficiary bsn bsnr cnp cnpj cpf cpr cuil
-    cuit curp dea dni egn emso finn fødselsnummer führerschein henkilötunnus hetu idnr iccid iin imei imsi inn
-    insee itin jmbg kennitala kennzeichen krankenversicherten krankenversichertennummer kvnr lanr licence license mbi medicaid
-    medicare mrn nhs nie nif nin nino nip nir npi nric oib pan passeport passport
-    personalausweis personnummer pesel plate plates pps regon reisepass rfc rrn rtn rut sin
-    sozialversicherung sozialversicherungsnummer ssn steueridentifikationsnummer steuernummer svnr taxpayer tckn
-    tfn tin tnin trn uen versicherten versichertennummer vin voter zehut егн инн снилс זהות マイナンバー 個人番号
-    身份证 身份证号 身份证号码 주민등록번호
-        """
-    )
-)
-"""Words beside which a run with digits is the number of a person."""
-
 _NUMBERED_WORDS: Final = frozenset(
     _table(
         """
-    account bank document driver drivers driving health identification identity insurance national
-    provider registration routing security social steuer tax thai travel vat vehicle
-    employee flyer loyalty membership patient visa
+    account bank citizen document driver drivers driving health identification identity insurance national
+    my provider registration routing security social sort steuer tax thai travel vat vehicle
+    employee flyer loyalty membership patient pass visa
         """
     )
 )
@@ -83,15 +68,34 @@ _NUMBERED_WORDS: Final = frozenset(
 _COUNTING_WORDS: Final = frozenset(
     {"card", "code", "file", "id", "identifier", "no", "nr", "num", "number", "nummer"}
 )
+_PARTICLES: Final = "는은이가를의"
+"""What Korean puts behind a word."""
+
 _LINKING_WORDS: Final = frozenset(
-    {"as", "at", "be", "for", "has", "is", "ist", "lautet", "me", "my", "of", "on", "the", "was"}
+    {
+        "as",
+        "at",
+        "be",
+        "for",
+        "has",
+        "is",
+        "ist",
+        "lautet",
+        "me",
+        "my",
+        "of",
+        "on",
+        "the",
+        "to",
+        "was",
+    }
 )
 
 _PHONE_WORDS: Final = frozenset(
     _table(
         """
     call cell cellphone contact dial fax handy mobil mobile msisdn phone ring sms tel telefon telefone
-    telefono telephone téléphone whatsapp
+    telefono telephone téléphone wa whatsapp 电话 手机号 手机
         """
     )
 )
@@ -100,7 +104,7 @@ _PHONE_WORDS: Final = frozenset(
 _SERVICE_WORDS: Final = frozenset(
     _table(
         """
-    algolia amplitude artif artifactory asana bitly bittrex braintree cloudant codecov cohere
+    algolia amplitude artif artifactory asana azdo bitly bittrex braintree cloudant codecov cohere
     coinbase confluent datadog deepgram docusign droneci dropbox dynatrace etsy facebook fastly
     finnhub flickr freshbooks ftp gitter heroku ibm instagram intercom jfrog kraken kucoin
     linkedin looker mattermost maxmind messagebird nytimes okta pagerduty paypal plaid rapidapi
@@ -122,6 +126,9 @@ _AFTER_DRIVE: Final = (":/", ":\\")
 _HOMES: Final = frozenset({"crontabs", "home", "mail", "Users"})
 
 QUOTES: Final = "'\"“"
+
+_RANDOM: Final = r"(?=\S*(?:[\d=]|[a-z][A-Z]\S{0,24}[a-z][A-Z]))"
+"""Before a run without spaces that no word of a language is."""
 
 Replacement = str | Callable[[re.Match[str]], str]
 
@@ -151,14 +158,17 @@ _LEAST_PHONE_DIGITS = 7
 _MOST_PHONE_DIGITS = 15
 _LEAST_NUMBER_DIGITS = 5
 _LEAST_AFTER_SPACE = 4
+_LEAST_BETWEEN_LETTERS = 2
 _LEAST_COLONS = 2
 _MOST_ACCOUNTS = 4
 _MOST_SLASHES = 4
 _LEAST_ENCODED = 16
 _SLASH = re.compile("/")
 _JOINED = str.maketrans("", "", " .-")
+_LINES = str.maketrans("", "", "\r\n\t")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ASSIGNED = re.compile(r"(?!id=|key=|token=)[a-z_]{1,32}=")
+_BEFORE_CARD = re.compile(r"(?<![A-Za-z0-9])[xX]\Z|\\[nrt]\Z|%B\Z|=\+\Z")
 _CARD_GROUPS: Final[tuple[list[int], ...]] = ([4, 4, 4], [4, 6], [])
 """How many digits stand in the groups of a card's number before its last."""
 
@@ -166,9 +176,35 @@ _CASES = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^0-9]*[0-9]")
 _CASE_CHANGE = re.compile(r"(?<=[a-z])[A-Z]|(?<=[A-Z])[a-z]")
 _LEAST_CHANGES = 4
 _LONGEST_SAME_CASE = 3
+_CHECKSUM = re.compile(r"(?:sha\d{1,3}:)?(?:[0-9a-f]{32,64}|[0-9a-f]{128})")
 _CAMEL = re.compile(r"[a-z][A-Z]")
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]+")
 _MIXED = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w+/-]+={0,2}", re.ASCII)
+_PREFIXED = re.compile(
+    r"(?P<kind>[A-Za-z][A-Za-z0-9]{1,11})(?:[_-](?:[a-z]{2,12}|v?\d{1,2})){0,2}[_-](?P<run>[\w-]{20,})",
+    re.ASCII,
+)
+"""A token as most services make them today: a prefix of their own, before what is made by chance."""
+
+_ID_PREFIXES: Final = frozenset(
+    _table(
+        """
+    acct arn asst batch build call ch chatcmpl cs cus doc evt file fn i id il img in inv job layer ls
+    md5 msg node obj ord order pi po pod price prod req resp row run seti sha sha1 sha256 sha384 sha512 si span step sub task
+    thread trace txn user usr vol vpc vs
+        """
+    )
+)
+"""Prefixes of ids, which services make in the same way."""
+
+_JOINED_WORDS = str.maketrans("", "", "-_")
+_HEXADECIMAL_RUN = re.compile(r"[0-9a-fA-F]+")
+_SORTABLE = re.compile(r"0[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{24}")  # ULID
+_KIND_CHANGE = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
+_LEAST_CHANGE_SHARE = 3
+_WORD_SIGNS = re.compile("[-_]")
+_LEAST_RANDOM = 12
+_LEAST_RANDOM_DIGITS = 2
 _PART = re.compile(r"[A-Za-z0-9][\w-]{9,}+", re.ASCII)
 _LETTERS = re.compile(r"[A-Fa-f]{4}:[A-Fa-f]{4}:[A-Fa-f]{4}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
@@ -208,7 +244,8 @@ def _words_before(match: re.Match[str]) -> list[str]:
 def _is_told(match: re.Match[str], words: frozenset[str], numbered: frozenset[str]) -> bool:
     """Whether the text before a match says what it is, with nothing but links between."""
     counted = False
-    for word in _words_before(match):
+    for said in _words_before(match):
+        word = said if said.isascii() else said.rstrip(_PARTICLES)
         if word in words or word.removesuffix("nummer") in words or (counted and word in numbered):
             return True
         # Of two such words, as in `driver license` or `bank account`, the first is enough.
@@ -249,15 +286,22 @@ def _option(match: re.Match[str]) -> str:
     kind = match.lastgroup or ""
     programs = {"short": _WITH_SHORT_OPTION, "glued": _WITH_GLUED_OPTION}.get(kind)
     line = match.string[max(match.start() - _LONGEST_COMMAND, 0) : match.start()]
-    if (programs and not programs.search(line)) or (kind == "net") != (match[0][0] == "/"):
+    value = match[0][match.end(kind) - match.start() :]
+    told = kind == "short" and len(value) >= _LONG_SECRET and bool(_CASES.match(value))
+    if (programs and not told and not programs.search(line)) or (kind == "net") != (
+        match[0][0] == "/"
+    ):
         return match[0]
     return f"{match[0][: match.end(kind) - match.start()]}{FILTERED}"
 
 
 def _credential(match: re.Match[str]) -> str:
     run = match["run"]
-    if run in REPLACEMENTS or not (
-        any(map(str.isdigit, run)) or _CAMEL.search(run) or len(run) >= _LONG_RUN
+    if (
+        run in REPLACEMENTS
+        or _ASSIGNED.match(run)
+        or (match["scheme"][0] in "dD" and _CHECKSUM.fullmatch(run))
+        or not (any(map(str.isdigit, run)) or _CAMEL.search(run) or len(run) >= _LONG_RUN)
     ):
         return match[0]
     return f"{match['scheme']}{TOKEN}"
@@ -300,6 +344,21 @@ def _url_token(match: re.Match[str]) -> str:
     return match[0] if _UUID.fullmatch(match[0], end) else f"{match[0][:end]}{TOKEN}"
 
 
+def _is_random(token: re.Match[str]) -> bool:
+    """Whether what follows a prefix was made by chance, and the prefix is not that of an id."""
+    run = token["run"].translate(_JOINED_WORDS)
+    if (
+        len(run) < _LONG_KEY
+        or sum(map(str.isdigit, run)) < _LEAST_RANDOM_DIGITS
+        or _HEXADECIMAL_RUN.fullmatch(run)
+        or _SORTABLE.fullmatch(run)
+        or token["kind"].lower() in _ID_PREFIXES
+        or max(map(len, _WORD_SIGNS.split(token["run"]))) < _LEAST_RANDOM
+    ):
+        return False
+    return len(_KIND_CHANGE.findall(run)) * _LEAST_CHANGE_SHARE >= len(run)
+
+
 def _vendor(match: re.Match[str]) -> str:
     """Replace what begins as the tokens of a service do, or stands beside the name of one."""
     text, (begin, end) = match.string, match.span()
@@ -310,7 +369,11 @@ def _vendor(match: re.Match[str]) -> str:
         if token is None and text[start - 2 : start] in LED_BY:
             token = LED.match(text, start, end)
         if token is not None:
-            return f"{text[begin:start]}{TOKEN}{text[token.end() : end]}"
+            # Behind a colon stands what belongs to it, as after the id of an account.
+            rest = "" if text[token.end() : token.end() + 1] == ":" else text[token.end() : end]
+            return f"{text[begin:start]}{TOKEN}{rest}"
+        if (made := _PREFIXED.match(text, start, end)) and _is_random(made):
+            return f"{text[begin:start]}{TOKEN}{text[made.end() : end]}"
     run = match[0]
     if (
         _MIXED.fullmatch(run)
@@ -347,8 +410,11 @@ def _hides_something(run: str) -> bool:
         plain = _decoded(run).decode()
     except ValueError:
         return False
-    return plain.isprintable() and (
-        ":" in plain or "=" in plain or scrub_numbers(scrub_shapes(plain, []), []) != plain
+    return plain.translate(_LINES).isprintable() and (
+        ":" in plain
+        or "=" in plain
+        or "-----" in plain
+        or scrub_numbers(scrub_shapes(plain, []), []) != plain
     )
 
 
@@ -381,9 +447,10 @@ def _address(match: re.Match[str]) -> str:
     lead = match.string[max(start - _LONGEST_LEAD, 0) : start]
     if (
         before.isalnum()
-        or before in {"_", "."}
+        or before == "."
+        or (before == "_" and not _ADDRESSED.search(lead))
         or (before == "=" and lead[-2:-1] in _COMPARISONS)
-        or lead.rstrip(" =:/").lower().endswith(_VERSION_WORDS)
+        or _VERSIONED.search(lead)
         # The number of a browser, as in `Chrome/120.0.0.0`.
         or (before == "/" and lead[-2:-1].isalpha() and run.endswith(".0.0"))
         or (after and _GOES_ON.match(match.string, end))
@@ -413,7 +480,10 @@ def _address_6(match: re.Match[str]) -> str:
 
 def _card(match: re.Match[str]) -> str:
     before = _around(match)[0]
-    if before.isalnum() or before in {".", "+", "_"}:
+    start = match.start()
+    if (before.isalnum() or before in {".", "+"}) and not _BEFORE_CARD.search(
+        match.string, max(start - 3, 0), start
+    ):
         return match[0]
     sign = match["a"]
     groups = match[0].split(sign) if sign else [match[0]]
@@ -450,15 +520,17 @@ def _iban(match: re.Match[str]) -> str:
 def _national(match: re.Match[str]) -> str:
     run = match[0].rstrip("./+-")
     before, after = _around(match)
-    if before and (before.isalnum() or before in "_.-+%$"):
+    if before and ((before.isascii() and before.isalnum()) or before in "_.-+%$"):
         return match[0]
-    if len(run) == len(match[0]) and (after.isalnum() or after == "_"):
+    if len(run) == len(match[0]) and ((after.isascii() and after.isalnum()) or after == "_"):
         return match[0]
+    least = _LEAST_NUMBER_DIGITS if before != " " else _LEAST_AFTER_SPACE
+    if len(run) >= _LONG_NUMBER and run.isupper():
+        least = _LEAST_BETWEEN_LETTERS
     if national_numbers(run) or (
-        sum(map(str.isdigit, run))
-        >= (_LEAST_NUMBER_DIGITS if before != " " else _LEAST_AFTER_SPACE)
+        sum(map(str.isdigit, run)) >= least
         and not _DATE.match(run)
-        and _is_told(match, _NUMBER_WORDS, _NUMBERED_WORDS)
+        and _is_told(match, NUMBER_WORDS, _NUMBERED_WORDS)
     ):
         return SSN + match[0][len(run) :]
     return match[0]
@@ -476,7 +548,7 @@ def _national_spaced(match: re.Match[str]) -> str:
                 " ".join(groups[start:end])
             ):
                 return " ".join([*groups[:start], SSN, *groups[end:]])
-    if not first and _is_told(match, _NUMBER_WORDS, _NUMBERED_WORDS):
+    if not first and _is_told(match, NUMBER_WORDS, _NUMBERED_WORDS):
         return SSN
     return match[0]
 
@@ -487,7 +559,8 @@ def _phone(match: re.Match[str]) -> str:
     digits = sum(map(str.isdigit, match[0]))
     if digits < _LEAST_PHONE_DIGITS:
         return match[0]
-    scrubbed = window if match[0].isdigit() else _PHONE.sub(PHONE, window)
+    whole = match[0].isdigit() and not match[0].startswith("00")
+    scrubbed = window if whole else _PHONE.sub(PHONE, window)
     if scrubbed != window:
         return scrubbed[len(before) : len(scrubbed) - len(after)]
     if (
@@ -520,23 +593,29 @@ def last_component(path: str) -> str:
 
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:\+[1-9](?:[ ().-]{0,2}[0-9]){6,15}(?!\w)"
-    r"|\([0-9]{2,5}\) ?(?:[0-9]{3,5}(?:[ .-][0-9]{2,5}){1,2}|[0-9]{6,10})(?![\w-])"
+    r"|\([0-9]{2,5}\) ?(?:[0-9]{3,5}(?:[ .-][0-9]{2,5}){1,2}|[0-9]{6,10})(?!(?!(?i:x|ext))[\w-])"
+    r"|00(?:1|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|7|8[1246]|9[0-58])[1-9][0-9]{7,10}(?![\w-])"
     r"|00[1-9][0-9]{0,2}[ .-](?:[ ().-]{0,2}[0-9]){6,12}(?![\w-])"
     r"|0[1-9](?P<b>[ .-])[0-9]{2}(?:(?P=b)[0-9]{2}){3}(?![\w-])"
     r"|0[0-9]{1,4}(?:(?P<c>[ -])[0-9]{3,4}(?P=c)[0-9]{3,4}|[/-][0-9]{5,8})(?![\w-])"
     r"|0[1-9][0-9]{1,3} [0-9]{6,8}(?![\w-])"
-    r"|(?:1[ .-])?[0-9]{3}(?P<a>[ .-])[0-9]{3}(?P=a)[0-9]{4}(?![\w-])(?!\.[0-9]))"
+    r"|(?:1[ .-])?[0-9]{3}(?P<a>[ .-])[0-9]{3}(?P=a)[0-9]{4}(?!(?!(?i:x|ext))[\w-])(?!\.[0-9]))"
 )
 """Phone numbers with the sign of their country, or in the usual groups of one."""
 
 _DATE = re.compile(r"(?:19|20)[0-9]{2}[-./]?(?:0[1-9]|1[0-2])(?:[-./]|[0-3][0-9])")
-_LONGEST_LEAD = 12
+_LONGEST_LEAD = 40
 _LONGEST_USER = 72
 _USER = re.compile(r"://[^\s/@:\"'<>]{1,64}:\Z")
 _COMPARISONS: Final = frozenset("=~<>!^")
-_VERSION_WORDS: Final = ("version", "release", "build")
+_VERSIONED = re.compile(
+    r"(?i:version|release|build|upgrad(?:ed?|ing)|sdk|section|chapter|firmware|driver|kernel|openssl"
+    r"|package)(?:[ =:/-]{1,2}(?:from )?(?:\d{1,3}(?:\.\d{1,5}){2,3} (?:->|to|vs\.?|and) )?)\Z"
+)
+_ADDRESSED = re.compile(r"(?i:ip|addr|address|client|from|host|peer|remote|src|dst|user)_\Z")
 _GOES_ON = re.compile(
-    r"\w|\.[0-9]|-[A-Za-z0-9]|,? is the (?:[\w-]{1,12} )?(?:version|release)", re.ASCII
+    r"\w|\.(?:[0-9]|(?:tar|t?gz|zip|whl|jar|deb|rpm|exe|msi|dll|so|dmg|nupkg|log)\b)|-[A-Za-z0-9]|,? is the (?:[\w-]{1,12} )?(?:version|release)",
+    re.ASCII,
 )
 """What follows a version that looks like an address."""
 
@@ -576,13 +655,14 @@ _FOLLOWERS = (
 _DESCRIBING = r"[a-z]*(?:ed|ing|ion|ions|ment|ive|ble|th|ty)\b"
 _LINKS = r"is|was|are|were|ist|war|lautet|est|était|es|era|är|er|var|on|oli|jest|è|é"
 
-_OPTION_END = r"(?:[ =]{1,4}|['\"], ?)['\"]?"
+_OPTION_END = r"(?:[ =]{1,4}|['\"], ?|(?=['\"]))['\"]?"
+_LONG_SECRET = 12
 _LONGEST_COMMAND = 96
 _WITH_SHORT_OPTION = re.compile(
-    r"\b(?:(?:docker|podman|helm|oc|az|nerdctl|crane|skopeo)\s(?:registry )?login|sshpass|redis-cli"
+    r"\b(?i:(?:docker|podman|helm|oc|az|nerdctl|crane|skopeo)\s(?:registry )?login|sshpass|redis-cli"
     r"|ldap\w{3,10}|mongo\w{0,8}|cqlsh|sqlcmd|sqlplus|bcp|mosquitto_\w+|htpasswd|smbclient|plink"
     r"|pscp"
-    r"|7za?|zip|unzip|ipmitool|rabbitmqadmin|influx|vncserver|isql|snowsql|clickhouse-client"
+    r"|psexec|winexe|7za?|zip|unzip|ipmitool|rabbitmqadmin|influx|vncserver|isql|snowsql|clickhouse-client"
     r"|openssl enc)"
     r"\b[^|;\n]*\Z"
 )
@@ -596,9 +676,18 @@ PEM: Final = (
         "pem",
         ("-----begin",),
         re.compile(
-            r"-----BEGIN (?!CERTIFICATE|PUBLIC)[A-Z0-9 ]{1,40}-----.*?"
-            r"(?:-----END [A-Z0-9 ]{1,40}-----|\Z)",
+            r"-----BEGIN[ +](?!CERTIFICATE|PUBLIC)[A-Z0-9 +]{1,40}-----.*?"
+            r"(?:-----END[ +][A-Z0-9 +]{1,40}-----|\Z)",
             re.DOTALL,
+        ),
+        KEY,
+    ),
+    Rule(
+        "pem-end",
+        ("-----end",),
+        re.compile(
+            r"(?<![\w+/=])(?:[\w+/=]{16,}+(?:\s|\\[nr]){1,4}+)++-----END (?!CERTIFICATE|PUBLIC)"
+            r"[A-Z0-9 ]{1,40}-----"
         ),
         KEY,
     ),
@@ -608,7 +697,7 @@ NUMBERS: Final = (
     Rule(
         "vendor-token",
         (),
-        re.compile(r"[\w-]{13,}+(?:[.+/:=][\w-]++){0,16}+={0,2}", re.ASCII),
+        re.compile(r"[\w-]{12,}+(?:[.+/:=][\w-]++){0,16}+={0,2}", re.ASCII),
         _vendor,
     ),
     Rule(
@@ -631,21 +720,10 @@ NUMBERS: Final = (
         "card",
         (),
         re.compile(
-            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>[ .-])[0-9]{4,6}(?:(?P=a)[0-9]{1,7}){1,4})(?![0-9])"
+            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>  ?|[._+\u2013-])[0-9]{4,6}(?:(?P=a)[0-9]{1,7}){1,4})(?![0-9])"
         ),
         _card,
         digits=13,
-    ),
-    Rule(
-        "national-number",
-        (),
-        re.compile(
-            r"[0-9A-Z](?:(?=[A-Z]{0,5}-?[0-9]|[a-z]{1,2}[0-9])[0-9A-Za-z./+-]{5,19}(?:\([0-9A]\))?"
-            r"|[A-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b)"
-            r"|[a-z](?=[a-z] ?[0-9])[a-z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[a-d]\b"
-        ),
-        _national,
-        digits=4,
     ),
     Rule(
         "national-number-in-groups",
@@ -653,6 +731,18 @@ NUMBERS: Final = (
         re.compile(r"[0-9][0-9.-]{0,11}(?: [0-9]{1,9}){1,6}"),
         _national_spaced,
         digits=9,
+    ),
+    Rule(
+        "national-number",
+        (),
+        re.compile(
+            r"[0-9A-Z](?:(?=[A-Z]{0,5}[.-]?[0-9]|[a-z]{1,2}[0-9])[0-9A-Za-z./+-]{5,19}(?:\([0-9A]\))?"
+            r"|[A-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b)"
+            r"|[a-z](?=[a-z] ?[0-9])[a-z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[a-d]\b"
+            r"|[a-z]{1,3}[0-9]{6,9}\b"
+        ),
+        _national,
+        digits=4,
     ),
     Rule(
         "phone",
@@ -671,7 +761,10 @@ SHAPES: Final = (
         "bare-credentials",
         ("@",),
         re.compile(
-            r"(?<![\w/.:-])[A-Za-z][\w.-]{0,63}:[^\s:@/\"'<>]{3,64}@(?!sha\d)(?=[\w-]+[.:])"
+            r"(?<![\w/.:-])[A-Za-z][\w.-]{0,63}:[^\s:@/\"'<>]{3,64}@(?!sha\d)"
+            r"(?=[\w-]+[.:])"
+            r"|(?<![\w/.:-])[A-Za-z][\w.-]{0,63}:(?=[^\s:@/\"'<>]*\d)[^\s:@/\"'<>]{3,64}@"
+            r"(?=[\w-]+[\"'/)])"
         ),
         f"{FILTERED}@",
         signs=":",
@@ -687,10 +780,21 @@ SHAPES: Final = (
     ),
     Rule(
         "url-code",
-        ("code=", "state=", "policy=", "key-pair-id=", "saml", "ticket=", "assertion=", "nonce="),
+        (
+            "magic=",
+            "invite=",
+            "code=",
+            "state=",
+            "policy=",
+            "key-pair-id=",
+            "saml",
+            "ticket=",
+            "assertion=",
+            "nonce=",
+        ),
         re.compile(
             r"(?P<name>(?:(?<=[?&])|\A(?=\S{1,512}&[\w.-]{1,64}="
-            r"|code=[A-Za-z-]{0,64}\d[A-Za-z0-9.~%/-]{12,512}\Z))(?i:[\w-]{0,24}code|state|ticket|nonce"
+            r"|code=[A-Za-z-]{0,64}\d[A-Za-z0-9.~%/-]{12,512}\Z))(?i:[\w-]{0,24}(?:code|magic|invite)|state|ticket|nonce"
             r"|(?P<sure>policy|key-pair-id|saml\w{1,9}"
             r"|assertion))=)(?P<run>[^\s&#\"']{8,}+)"
         ),
@@ -717,7 +821,7 @@ SHAPES: Final = (
             r"|(?P<path>[\w-]{0,24}(?:reset|magic|verif|confirm|activat|invit|unsubscribe|token"
             r"|login)[\w-]{0,24}"
             r"(?:/(?:[A-Za-z]{1,12}/)?|/?\?(?:[\w.-]{1,24}=[^\s&#\"'<>]{0,128}&){0,4}[\w-]{1,4}=))"
-            r"(?=[\w.=~%-]{0,255}\d)[\w.=~%-]{16,}+)"
+            r"(?=[\w.=~%-]{0,255}\d|[\w.=~%-]{0,64}[a-z][A-Z][\w.=~%-]{0,24}[a-z][A-Z])[\w.=~%-]{16,}+)"
             r"|(?P<office>office\.com/webhook\w{0,2}/)(?!\[TOKEN\])[^\s\"'<>]++"
         ),
         _url_token,
@@ -822,11 +926,26 @@ SHAPES: Final = (
         re.compile(
             r"(?P<before>(?:[=<>(,]|\b(?i:i?like|in|values|between|and|then|else|by|password"
             r"|sp_\w+)\b)"
-            r" ?)[eEnNbB]?"
+            r" ?)(?<!revision identified by )[eEnNbB]?"
             r"'(?!\[Filtered\]')(?:[^']|'')*+'(?=[,)\s;]|\Z)"
         ),
         rf"\g<before>'{FILTERED}'",
         signs="'",
+    ),
+    Rule(
+        "sql-dollars",
+        ("$$",),
+        re.compile(r"\$(\w{0,16})\$(?!\[Filtered\])[^$]{1,1024}+\$\1\$"),
+        rf"$\1${FILTERED}$\1$",
+    ),
+    Rule(
+        "call",
+        ("basicauth(", "digestauth(", "ntlmauth(", "networkcredential(", "directoryentry("),
+        re.compile(
+            r"\b(\w*(?i:basicauth|digestauth|ntlmauth|networkcredential|directoryentry)\()"
+            r"(?!\[Filtered\]|\))[^()]{1,512}+\)"
+        ),
+        rf"\1{FILTERED})",
     ),
     Rule(
         "sql-password",
@@ -907,8 +1026,8 @@ SHAPES: Final = (
             "pass",
             "requirepass",
             "masterauth",
-            "auth plain",
-            "auth login",
+            "bindpw",
+            "auth ",
             "xoauth2",
             "cram-md5",
             "login ",
@@ -916,12 +1035,12 @@ SHAPES: Final = (
             "community",
         ),
         re.compile(
-            r"(?P<before>[3ALPaelmrs](?<![\w-].)(?:(?:(?<=P)ASS|(?<=A)UTH(?:ENTICATE)? (?:PLAIN"
-            r"|LOGIN|XOAUTH2"
-            r"|CRAM-MD5)|(?<=r)equirepass|(?<=m)asterauth|(?<=a)uth-pass|(?<=s)nmp-server community"
+            r"(?P<before>[3ALPabelmrs](?<![\w-].)(?:(?:(?<=P)ASS"
+            r"|(?<=A)UTH(?:ENTICATE)?(?: (?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5|\w{1,32}(?= \S{8})))?"
+            r"|(?<=b)indpw|(?<=r)equirepass|(?<=m)asterauth|(?<=a)uth-pass|(?<=s)nmp-server community"
             r"|(?<=e)nable (?:secret|password)(?: \d)?|(?<=L)OGIN \"?[^\s\"]{1,64}\"?)[ \t]{1,4}"
             r"|(?<=3)34 \S{4,64}\s{1,4}))"
-            r"(?!\[[A-Z])(?:(?=\S*[\d=])|(?<=\r\nPASS ))[^\s/()]{3,}+(?=\s*(?:[\r\n\"'\\]|\Z))"
+            rf"(?!\[[A-Z])(?:{_RANDOM}|(?<=\r\nPASS ))[^\s/()]{{3,}}+(?=\s*(?:[\r\n\"'\\]|\Z))"
         ),
         rf"\g<before>{FILTERED}",
     ),
@@ -965,11 +1084,12 @@ SHAPES: Final = (
         (":",),
         re.compile(
             r":(?<=[\w*]:)(?:(?P<before>(?:\d{4,5}"
-            r"|\*):[^:\s]{1,63}:[^:\s]{1,63}:)(?=[^\s:]*\d)(?=[^\s:]*[G-Zg-z])[^\s:\[]\S{5,}+"
+            r"|\*):[^:\s]{1,63}:[^:\s]{1,63}:)(?=[^\s:]*[G-Zg-z])"
+            rf"{_RANDOM}[^\s:\[]\S{{5,}}+"
             r"|(?P<id>\d{1,10}:)[0-9A-Fa-f]{32}:[0-9A-Fa-f]{32})"
         ),
         rf":\g<before>\g<id>{FILTERED}",
-        digits=5,
+        digits=4,
         repeated="::::",
     ),
     Rule(
@@ -977,7 +1097,7 @@ SHAPES: Final = (
         ("[filtered] /", "[filtered] |", "login ", "creds ", "credentials "),
         re.compile(
             r"(\[Filtered\]) [/|] (?!\[Filtered\])\S++"
-            r"|\b((?i:login|creds|credentials) (?:with |as |for )?[\w.@-]{1,64})(?: ?[/|] |:)"
+            r"|\b((?i:login|creds|credentials) (?:with |as |for )?[\w.@-]{1,64})(?: ?[/|] ?|:)"
             r"(?=[^\s:/]*\d)(?=[^\s:/]*[A-Za-z])[^\s:/]{6,}+"
         ),
         rf"\1\2 / {FILTERED}",
@@ -1019,7 +1139,7 @@ SHAPES: Final = (
             r"|\.) ?){1,4}[A-Za-z]{2,24}\b"
             r"| (?i:at) [\w-]{1,63}+(?: (?i:dot) [\w-]{2,63}+){1,4}"
             r")"
-            r"|(?<=[?])(?i:q)[?][\w.+=%-]{1,64}=40[\w.=-]{3,64}"
+            r"|(?<=[?])(?i:q)[?][\w.+=%-]{1,64}=40[\w.=-]{3,64}|[\w.+-]{1,64}=40[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}"
         ),
         EMAIL,
     ),
@@ -1035,7 +1155,10 @@ SHAPES: Final = (
     ),
     Rule(
         "position",
-        ("point(", "/@", "geo:", "coordinate", "coordinates", "gps", "lng", "longitude"),
+        (
+            *("point(", "/@", "geo:", "coordinate", "coordinates", "gps", "lng", "longitude"),
+            *("latitude", "location", "lat"),
+        ),
         re.compile(
             r"(?P<before>(?i:\bpoint ?\(|/@|\bgeo:|\b(?:location|coordinates?|gps|lat(?:itude)?"
             r"|long?(?:itude)?|lng)"
@@ -1057,7 +1180,7 @@ SHAPES: Final = (
     Rule(
         "ipv4",
         (".",),
-        re.compile(r"[0-9](?<![\w.][0-9])[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"),
+        re.compile(r"[0-9](?<![A-Za-z0-9.][0-9])[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"),
         _address,
         digits=4,
         repeated="...",
@@ -1074,8 +1197,21 @@ SHAPES: Final = (
         repeated="----",
     ),
     Rule(
+        "street-address",
+        ("street", "avenue", "boulevard", "road", "lane", " st", " ave", " blvd", " rd", "box "),
+        re.compile(
+            r"\b\d{1,5} (?:[A-Z][\w'.-]{1,24} ){1,3}(?:Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd"
+            r"|Lane|Ln|Drive|Court|Square|Terrace)\b\.?"
+            r"|\b\d{1,5} (?:[\w'.-]{2,24} ){1,2}(?:street|avenue|boulevard|blvd)\b"
+            r"|\b[Pp]\.? ?[Oo]\.? [Bb]ox:? \d{1,8}\b"
+        ),
+        FILTERED,
+        digits=1,
+    ),
+    Rule(
         "birth-date",
         (
+            "d.o.b",
             *(
                 "born",
                 "dob",
@@ -1145,6 +1281,7 @@ SHAPES: Final = (
                 "passphrase",
                 "passcode",
                 "pw",
+                "otp",
                 "secret",
                 "token",
                 "credential",
@@ -1184,7 +1321,8 @@ SHAPES: Final = (
             r"(?:\s?[:=]\s?| (?:is|was|ist) (?=\S*\d)))(?!\[[A-Z])(?=\S)"
             r"|(?:'s|[\"']? (?:is|was|of|for|from|with|ist|war|lautet"
             r"|est|es|это|(?:must |does not )?match(?:es)?|(?:re|un)?set to|changed to|!=|==|vs)"
-            r"|(?: (?:wrong|used|tried|given|rejected|(?i:incorre|invalid|falsch)\w{0,4}))?\s?:)?"
+            r"|(?: (?:wrong|used|tried|given|rejected|provided|received|presented|supplied|found|expired"
+            r"|mismatch|revoked|unknown|(?i:incorre|invalid|falsch)\w{0,4})){0,2}\s?:)?"
             r"(?:[ \t]+|[是は为為는은][ \t]?)[\"'`(<\[]?))"
             r"(?P<run>(?(of)\S++|[^\s\"'`<>()\[\],;]{6,}+(?: to [^\s\"'`<>()\[\],;]{6,}+)?))"
         ),
@@ -1198,20 +1336,22 @@ SHAPES: Final = (
     ),
     Rule(
         "secret-first",
-        (" password", " passphrase", " secret", " token"),
+        (" password", " passphrase", " secret", " token", " private key"),
         re.compile(
             r"(?<![^\s\"'(])(?!\[)(?=[^\s\d]{0,64}\d)(?=[^\sA-Za-z]{0,64}[A-Za-z])[^\s\"'<>]{6,64}+"
             r"(?=[\"']? (?:as|is|was) (?:(?:a|the|my|your|his|her|their) )?"
-            r"(?:password|passphrase|secret|token)(?:[.,;:!?)\n]|\Z| for ))"
+            r"(?:password|passphrase|secret|token)(?:[.,;:!?)\n]|\Z| for )| (?:private|secret) key\b)"
         ),
         TOKEN,
         digits=1,
     ),
     Rule(
         "password-said",
-        ("assword ", "pass "),
+        ("assword ", "passphrase ", "passcode ", "pass "),
         re.compile(
-            r"(?P<pass>\b[Pp]ass )(?=[^\s\d]*\d)(?=[^\sa-z]*[a-z])(?=[^\sA-Z]*[A-Z])"
+            r"(?P<quoted>\b(?i:password|passphrase|passcode)(?: for (?:the )?(?:user )?[\"']?[\w.@-]{1,64}[\"']?)?"
+            r" (?:is|was|to|=) )(?P<q>[\"'])(?!\[)[^\"'\n]{2,64}+(?P=q)"
+            r"|(?P<pass>\b[Pp]ass )(?=[^\s\d]*\d)(?=[^\sa-z]*[a-z])(?=[^\sA-Z]*[A-Z])"
             r"[A-Za-z0-9]{8,}+(?!\S)|"
             r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
             r"|with)\s)?"
@@ -1222,15 +1362,15 @@ SHAPES: Final = (
             r"[a-z]{4,32}"
             r"(?=\s*\Z| (?:was|did|is|has|does)\b)"
         ),
-        rf"\g<pass>\g<before>\g<word>{FILTERED}",
+        rf"\g<quoted>\g<pass>\g<before>\g<word>{FILTERED}",
     ),
     Rule(
         "quoted-secret",
-        ("api_key", "apikey", "private_key", "pass", "psk", "secret", "token("),
+        ("api_key", "apikey", "private_key", "pass", "psk", "secret", "securestring", "token("),
         re.compile(
             r"(?P<word>[APSTapst](?i:(?<=a)pi_?key|(?<=p)rivate_?key|(?P<phrase>(?<=p)ass(?:wd"
             r"|word|phrase))|(?<=s)ecret"
-            r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk)\w{0,16}"
+            r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk|(?<=s)ecurestring)\w{0,16}"
             r"(?: ?|\(b?))(?P<quote>[\"'])(?!\[Filtered\])(?:(?(phrase)[ ]|(?!))"
             r"|[^\s\"'*]){6,256}+(?P=quote)"
             r"(?! (?:not found|is forbidden|(?:does not|already) exist|in namespace|field|key\b))"
@@ -1262,8 +1402,10 @@ SHAPES: Final = (
         "path",
         ("/",),
         re.compile(
-            rf"(?P<path>[/~](?:(?<![\w.\-].)(?:(?<=~)[\w.-]*+/|(?<=/)(?:{ROOTS})/)"
-            r"|(?:(?<=-[A-Z]/)|(?<=[.\-]/))(?:home|Users)/)[^\s\"'<>,;:()|]*+)"
+            rf"(?P<path>[/~](?:(?<![\w.\-].)(?:(?<=~)[\w.-]*+/|(?<=/)(?:{ROOTS})/"
+            r"|(?<=/)(?<![/:]/)(?:[\w.-]{1,64}/){1,4}(?:home|Users|user/\w)/)"
+            r"|(?:(?<=-[A-Z]/)|(?<=[.\-]/))(?:home|Users)/)[^\s\"'<>,;:()|]*+"
+            r"|(?<=s[fcm][tb]p:/)/[^\s\"'<>,;()|]++|(?<=sftp:/)/[^\s\"'<>,;()|]++)"
         ),
         _last_component,
     ),
@@ -1271,7 +1413,7 @@ SHAPES: Final = (
 """The rules by shape, in the order in which they are applied."""
 
 
-TELLING_WORDS: Final = _NUMBER_WORDS | _NUMBERED_WORDS | _PHONE_WORDS | _SERVICE_WORDS
+TELLING_WORDS: Final = NUMBER_WORDS | _NUMBERED_WORDS | _PHONE_WORDS | _SERVICE_WORDS
 """Words beside which a rule takes for private what it leaves elsewhere."""
 
 

@@ -131,31 +131,36 @@ def _encoded(words: set[str]) -> frozenset[bytes]:
     return frozenset(word.encode() for each in words for word in (each, f"{each}s"))
 
 
-_ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/")
+_ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/|/(?:home|Users|user/\w)/|(?:sftp|scp|smb)://")
 _NAME = re.compile(
     r"(?<![\w.-])([\w-]{2,20} )?([\w.-]++)\]?[\"'\\]*+(?: (?:is|was|ist|est|es))?\s{0,4}[=:,]"
 )
 _NAMED: Final = frozenset({SENSITIVE, CONTAINER})
 
-_LINKING = {
-    *_words_of(rule for rule in RULES if rule.name == "url-token"),
-    *re.findall(r"\w+", ROOTS.lower()),
-    *(
-        "activate",
-        "activation",
-        "confirmation",
-        "invite",
-        "invitation",
-        "magiclink",
-        "verification",
-    ),
-    *("verify", "resetlink"),
+_ROOTING = set(re.findall(r"\w+", ROOTS.lower())) | {"scp", "sftp", "smb", "user"}
+_LINKING = _words_of(rule for rule in RULES if rule.name == "url-token") | {
+    *("activate", "activation", "confirmation", "invite", "invitation", "magiclink"),
+    *("resetlink", "verification", "verify"),
 }
 _QUOTING = _words_of(rule for rule in RULES if rule.signs)
 _NEEDED = _words_of(rule for rule in RULES if not rule.signs and not rule.digits) | {"cn", "ou"}
 _CODING = _words_of(rule for rule in RULES if 0 < rule.digits < _MANY_DIGITS)
 _NUMBERING = _words_of(rule for rule in RULES if rule.digits) | TELLING_WORDS
-_SAID = {"attendee", "cn", "dot", "identified", "organizer", "ou", "password", "sender", "username"}
+_SAID = {
+    "bssid",
+    "hardware",
+    "mac",
+    "physical",
+    "attendee",
+    "cn",
+    "dot",
+    "identified",
+    "organizer",
+    "ou",
+    "password",
+    "sender",
+    "username",
+}
 """Words that tell of something private even where there is no digit and no name of a value."""
 
 
@@ -165,6 +170,7 @@ _naming = _encoded(STEMS)
 _glued = _any_of({*GLUED, *GLUED_ENDS})
 _within = _any_of(_NEEDED | _NUMBERING | STEMS)
 _GLUED_PARTS: Final = (
+    b"pw",
     b"pass",
     b"token",
     b"secret",
@@ -177,7 +183,7 @@ _GLUED_PARTS: Final = (
 )
 """What some of which is in each name that is written as one word."""
 
-_ANY: Final = _telling | _naming | _quoting | _linking
+_ANY: Final = _telling | _naming | _quoting | _linking | _encoded(_ROOTING)
 
 Question = Callable[[str, bytes], object]
 """Is asked of a text and of its words."""
@@ -208,7 +214,8 @@ _has_needed_word, _has_coding_word, _has_telling_word, _has_quoting_word = map(
 
 
 def _has_said_word(_text: str, words: bytes) -> bool:
-    return not _said.isdisjoint(words.split())
+    # Behind the last word stands nothing that it could tell of.
+    return not _said.isdisjoint(words.split()[:-1])
 
 
 def _has_name(text: str, words: bytes) -> bool:
@@ -313,9 +320,9 @@ _LONGEST_READ_TWICE = 1024
 _MOST_PASSES = 8
 _MOST_DECODINGS = 3
 _ENCODES: Final = frozenset("%&\\")
-_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|&#?\w{1,8};|\\u[0-9A-Fa-f]{4}")
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|&#?\w{1,8};|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})")
 _FORM_SPACE = re.compile(r"\+(?!\d)")
-_UNICODE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_UNICODE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
@@ -372,7 +379,7 @@ def _decode(text: str) -> str:
             # A space in a form; before a digit it may belong to a phone number.
             text = unquote(_FORM_SPACE.sub(" ", text), errors="replace")
         text = html.unescape(text)
-        text = _UNICODE.sub(lambda match: chr(int(match[1], 16)), text)
+        text = _UNICODE.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
     return text
 
 
@@ -385,10 +392,9 @@ def _search(text: str, fired: list[str]) -> str:
         read = shorten(in_usual_signs(_decode(scrubbed)))
         found = _settle(read, fired)
         return found if found != read or read == scrubbed else _settle(scrubbed, fired)
-    scrubbed = _settle(scrubbed, fired)
-    for reading in (_decode, in_usual_signs):
+    for reading in (in_usual_signs, str, _decode):
         read = reading(scrubbed)
-        if read != scrubbed:
+        if read != scrubbed or reading is str:
             found = _settle(shorten(read), fired)
             scrubbed = scrubbed if found == read else found
     return scrubbed

@@ -21,8 +21,10 @@ from app.privacy.checks import is_card
 from app.privacy.names import (
     CLEAN,
     CONTAINER,
+    COUNTED,
     NAMED,
     NAMED_KEYS,
+    NUMBER,
     PATH,
     PHONE_NUMBER,
     SENSITIVE,
@@ -31,7 +33,7 @@ from app.privacy.names import (
     is_sensitive,
     judge,
 )
-from app.privacy.patterns import CARD, FILTERED, PHONE, is_absolute, last_component
+from app.privacy.patterns import CARD, FILTERED, PHONE, SSN, is_absolute, last_component
 from app.privacy.text import LONGEST, known_clean, rules_for, scrub_text, scrub_together, suspects
 
 DEEPEST: Final = 100
@@ -47,15 +49,21 @@ _MOST_KEPT = 4096
 _LONGEST_KEPT = 1024
 _LEAST_CARD = 10**12
 _MOST_CARD = 10**19
-_LEAST_PHONE_DIGITS = 7
+_LEAST_DIGITS = {PHONE_NUMBER: 7, NUMBER: 5}
+_MOST_COUNTED = 10**7
 _PAIR = 2
 _LONG_WORD = 18
 """Letters from which on a word may be a token; a shorter one, alone, can not be private."""
 
 _PLAIN: Final = frozenset({bool, float, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
+_GLUING = re.compile(r"(?:\S*/)?(?:mysql\w{0,8}|mariadb\S{0,8})")
 _USER_OPTIONS: Final = frozenset({"-u", "--user", "-a", "--auth"})
-_NAME_KEYS: Final = ("name", "key", "field", "header", "param", "parameter")
+_SECRET: Final = frozenset({SENSITIVE, COUNTED})
+_NAME_KEYS: Final = (
+    *("name", "key", "field", "header", "label", "param", "parameter", "variable"),
+    *("Name", "Key", "Label", "ParameterKey"),
+)
 
 # The walk dispatches on exact types, which narrow nothing for a type checker: hence `Any`.
 Holder = dict[Any, Any] | list[Any]
@@ -104,21 +112,28 @@ def scrub_string(text: str) -> str:
     return text if scrubbed == text else _scrubbed.keep(text, scrubbed)
 
 
+_JSON = re.compile(r"[\[{][\[{]?\s?\"")
+_decoder: Final = json.JSONDecoder()
+
+
 def _may_be_json(text: str) -> bool:
-    return text[:1] in {"{", "["} and text[-1:] in {"}", "]"}
+    return text[-1:] in {"}", "]"} and _JSON.search(text) is not None
 
 
 def _scrub_json(text: str) -> str | None:
-    """Return JSON scrubbed by its names; None for what is none, or holds nothing private."""
-    if not _may_be_json(text) or len(text) > LONGEST:
+    """Scrub JSON at the end of a text by its names; None where there is none, or none is private."""
+    if len(text) > LONGEST or not _may_be_json(text):
         return None
+    begin = _JSON.search(text)
+    start = begin.start() if begin else 0
     try:
-        decoded = json.loads(text)
+        decoded, end = _decoder.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
     scrubbed = scrub(decoded)
-    # What holds nothing private keeps its own spacing.
-    return None if scrubbed == decoded else json.dumps(scrubbed, ensure_ascii=False)
+    if end < len(text) or scrubbed == decoded:
+        return None  # what holds nothing private keeps its own spacing
+    return scrub_text(text[:start]) + json.dumps(scrubbed, ensure_ascii=False)
 
 
 class _Components(dict[str, str]):
@@ -164,7 +179,10 @@ def _verdict(key: object) -> Verdict | None:
     return verdict
 
 
-_STRICTEST: Final = (SENSITIVE, CONTAINER, PHONE_NUMBER, PATH, NAMED, VERSION, CLEAN)
+_STRICTEST: Final = (
+    *(SENSITIVE, COUNTED, CONTAINER, NUMBER, PHONE_NUMBER, PATH, NAMED),
+    *(VERSION, CLEAN),
+)
 
 
 def _of_text(name: str) -> Verdict:
@@ -296,7 +314,7 @@ class _Walk:
         option = ""
         for index, item in enumerate(items):
             kind = type(item)
-            if option and _is_secret_of(option, item):
+            if (option and _is_secret_of(option, item)) or _is_glued(item, items):
                 scrubbed: object = FILTERED
                 option = ""
             elif kind is str:
@@ -363,6 +381,11 @@ def _is_secret_of(option: str, value: object) -> bool:
     return is_sensitive(option) or (option in _USER_OPTIONS and ":" in _text(value)[1:-1])
 
 
+def _is_glued(item: object, items: list[Any]) -> bool:
+    """Whether an item of a command line is an option that a password is glued to."""
+    return isinstance(item, str) and item[:2] == "-p" and bool(_GLUING.match(str(items[0])))
+
+
 def _is_pair(item: object) -> TypeGuard[list[object] | tuple[object, ...]]:
     return (
         isinstance(item, list | tuple) and len(item) == _PAIR and isinstance(item[0], str | bytes)
@@ -387,17 +410,27 @@ def _by_name(value: object, verdict: Verdict) -> str | None:
     if verdict is NAMED or value is None or isinstance(value, bool):
         # That there is none, or whether there is one, tells nothing.
         return None
-    if verdict is SENSITIVE:
-        return FILTERED
+    if verdict in _SECRET:
+        counted = verdict is COUNTED and isinstance(value, int | float) and value < _MOST_COUNTED
+        return None if counted or value == "" else FILTERED
     if verdict is CONTAINER:
         return FILTERED if isinstance(value, Mapping | list | tuple | Set) else None
-    if verdict is VERSION:
-        return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
-    if verdict is PATH:
-        absolute = isinstance(value, str) and is_absolute(value)
-        return scrub_string(last_component(str(value))) if absolute else None
+    return _by_digits(value, verdict) if verdict in _LEAST_DIGITS else _by_form(value, verdict)
+
+
+def _by_digits(value: object, verdict: Verdict) -> str | None:
     digits = sum(map(str.isdigit, str(value))) if isinstance(value, str | int) else 0
-    return PHONE if digits >= _LEAST_PHONE_DIGITS else None
+    if digits < _LEAST_DIGITS[verdict]:
+        return None
+    return PHONE if verdict is PHONE_NUMBER else SSN
+
+
+def _by_form(value: object, verdict: Verdict) -> str | None:
+    if not isinstance(value, str):
+        return None
+    if verdict is VERSION:
+        return value if _VERSION.fullmatch(value) else None
+    return scrub_string(last_component(value)) if is_absolute(value) else None
 
 
 def _other(value: object) -> object:
@@ -413,7 +446,7 @@ def _hidden_keys(mapping: Mapping[object, object]) -> Set[object]:
     if "loc" in mapping and "input" in mapping:  # a validation error
         return NAMED_KEYS
     names = map(mapping.get, _NAME_KEYS)
-    sensitive = any(isinstance(name, str) and _of_text(name) is SENSITIVE for name in names)
+    sensitive = any(isinstance(name, str) and _of_text(name) in _SECRET for name in names)
     return NAMED_KEYS if sensitive else frozenset()
 
 
@@ -429,7 +462,14 @@ def _text(value: object) -> str:
 
 # What was taken out, for those who want to know.
 
-_BY_NAME = {CONTAINER: "container", PATH: "path", PHONE_NUMBER: "phone", SENSITIVE: "name"}
+_BY_NAME = {
+    CONTAINER: "container",
+    COUNTED: "name",
+    NUMBER: "national-number",
+    PATH: "path",
+    PHONE_NUMBER: "phone",
+    SENSITIVE: "name",
+}
 """What to call the rule where a name alone decides."""
 
 Path = tuple[str | int, ...]

@@ -396,7 +396,7 @@ NATIONAL = [
     ("hong-kong", "A123456(3)", "A123456(0)"),
     ("india-aadhaar", "3123 4567 8909", "3123 4567 8900"),
     ("india-pan", "ABCPD1234Z", "ABCP1234DZ"),
-    ("india-gstin", "27AAPFU0939F1ZV", "27AAPFU0939F1ZA"),
+    ("india-gstin", "27AAPFU0939F1ZV", "27AAPFU0939F1YV"),
     ("ireland", "1234567T", "1234567A"),
     ("italy", "RSSMRA85T10A562S", "RSSMRA85F10A562S"),
     ("mexico", "BOXW310820HNERXN09", "BOXW310820HNERXN00"),
@@ -415,6 +415,8 @@ NATIONAL = [
     ("singapore-others", "T16RF0037C", "T16RF0037D"),
     ("south-africa", "8001015009087", "8001015009080"),
     ("south-korea", "820701-2409184", "820701-0409184"),
+    ("south-korea-business", "104-86-56659", "104-86-56650"),
+    ("south-korea-licence", "11-22-123456-12", "91-22-123456-12"),
     ("spain-dni", "12345678Z", "12345678A"),
     ("spain-nie", "X2482300W", "X2482300A"),
     ("sweden", "811218-9876", "811318-9876"),
@@ -493,6 +495,7 @@ def sample(rest: str) -> str:
     ]
     whole += ["A1" * 7 + "." + "0a" * 20, "0a" * 12 + "-" + "0a" * 60, "a1B2c3D4_" + "a1B2" * 6]
     whole += [f"{'a1' * 11}.{'0a' * 12}.{'a1B2' * 5}", "a1B2c3D4e5f6g7." + "a1B2c3D4e5" * 7]
+    whole += ["123456789012-112126-" + "0a" * 16]
     made = [part[:size] for size in range(10, 120) for part in parts] + whole
     return next(each for each in made if re.fullmatch(rest, each, re.ASCII))
 
@@ -520,6 +523,7 @@ def test_the_token_of_a_service_is_known_by_its_prefix(prefix: str, rest: str) -
 @pytest.mark.parametrize(
     "token",
     [
+        "ext_a1b2c3.a1b2.acc_" + "a1b2c3d4e5" * 5,
         "access_token$production$a1b2c3d4e5f6a7b8$" + "0a1b2c3d" * 4,
         "abc8Q~" + "a1B2c3D4e5" * 3 + "f",
         "a1" * 37 + "b" + "AZDO" + "abcd",
