@@ -246,6 +246,9 @@ STARTS = (
     *("4111 ", "4111-1111-", "DE89 ", "GB82WEST", "078-05-", "12/", "2026-11-", "Bearer ", "Basic Q"),
     *("[[", "{", "[{", '{"a":', '["', "{'a': {", "((", "<a ", "<a>", "<a b='", "</", "<!--", "<![CDATA["),
     *("Cookie: a=", "Set-Cookie: a", "a=b; ", "a=b&", "a=b ", "a: b\n", "--a ", "-p", "export A="),
+    *('s:8:"', "<key>a</key>", "setattr(a, 'b', ", ":password ", 'name="', 'value="', "password, "),
+    *("a += ", "token[", "a -> ", "«", "-----BEGIN+", "-----END ", "MIIBa", "AUTH ", "a: b = "),
+    *("00491", "/a/home/", "sftp://", "1 Main ", "\x1b[31m", "=40", "napi_", "a_b-", "$$", "a(value="),
     *("SELECT '", "''", "'a', ", "VALUES (", "DETAIL:  Key (a)=(", "input_value='", "a(b='", "User("),
 )
 # fmt: on

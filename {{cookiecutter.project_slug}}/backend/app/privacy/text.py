@@ -80,7 +80,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}(?!\w)")
 _INSTANT = re.compile(rb"0000-00-00[A ]00:00:00(?:[.,]0{1,9})?(?:A|[+-]00:00)?(?![\w-])")
 _ORDINARY = re.compile(
     rb"""(?:
-      (?!A{18}|AAa{32}(?![Aa0-])|A*(?:a++A++){6}) [Aa]++ (?:-[Aa]++)*+ (?![Aa0-])      # words
+      (?!A{18}|AAa{32}(?![Aa0-])|A*(?:a++A++){5}) [Aa]++ (?:-(?!A*(?:a++A++){4}) [Aa]++)*+ (?![Aa0-])      # words
     | [ .,;!?()<>*\#+$|^\n\t'"]++ | (?<!\))= | -(?=[ >0]) | &(?!\#?[Aa0]{1,8};)
     | (?<=[Aa0.-])/ | (?<!<)/(?!/) | ://(?=[a-z]) | :(?=[ \n)]|\Z)
     | (?<![Aa0-]) (?!(?:[Aa-]*0){7})
@@ -99,7 +99,7 @@ _ORDINARY = re.compile(
 
 _SUSPICIOUS = re.compile(
     rb"""
-      <<<< | \(aa\) | \?[Aa]\?              # a passport, `name (at) host`, `=?utf-8?q?`
+      <<<< | \$\$ | \(aa\) | \?[Aa]\?       # a passport, a text of SQL, `bo (at) x`, `=?utf-8?q?`
     | (?<![Aa0])(?:[Aa][ ]){6}[Aa](?![Aa0])  # a word that is spaced out
     """,
     re.VERBOSE,

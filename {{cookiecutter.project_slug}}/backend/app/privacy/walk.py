@@ -53,7 +53,9 @@ _LEAST_DIGITS = {PHONE_NUMBER: 7, NUMBER: 5}
 _MOST_COUNTED = 10**7
 _PAIR = 2
 _LONG_WORD = 18
-"""Letters from which on a word may be a token; a shorter one, alone, can not be private."""
+_LONG_RUN = 7
+"""Letters from which on a word may be a token, and letters and digits from which on a run may be
+private; a shorter one, alone, can not be."""
 
 _PLAIN: Final = frozenset({bool, float, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
@@ -206,16 +208,15 @@ class _Walk:
         texts = [text for _, _, text in self._waiting]
         unknown = [text for text in texts if hash(text) not in _scrubbed]
         private = suspects(unknown)
-        for text, scrubbed in scrub_together(
-            [text for text in private if not _may_be_json(text)]
-        ).items():
+        found = scrub_together([text for text in private if not _may_be_json(text)])
+        for text, scrubbed in found.items():
             _scrubbed.keep(text, scrubbed)
         if len(unknown) < len(texts):
             private.update(set(texts).difference(unknown))
         for holder, key, text in [each for each in self._waiting if each[2] in private]:
             # Another name in the same mapping may have hidden it by now.
             if holder[key] is text:
-                holder[key] = scrub_string(text)
+                holder[key] = found[text] if text in found else scrub_string(text)
         self._waiting.clear()
 
     def value(self, value: object, verdict: Verdict, depth: int) -> object:
@@ -262,7 +263,11 @@ class _Walk:
                     continue
                 scrubbed: object = self.value(value, verdict or _of_text(_text(key)), depth + 1)
             elif kind is str:
-                if (value.isalpha() and len(value) < _LONG_WORD) or value in known_clean:
+                if (
+                    (value.isalpha() and len(value) < _LONG_WORD)
+                    or value in known_clean
+                    or (len(value) < _LONG_RUN and value.isalnum())
+                ):
                     continue
                 scrubbed = _UNKNOWN
             elif kind is int:
@@ -314,15 +319,19 @@ class _Walk:
         option = ""
         for index, item in enumerate(items):
             kind = type(item)
-            if (option and _is_secret_of(option, item)) or _is_glued(item, items):
+            if option and _is_secret_of(option, item):
                 scrubbed: object = FILTERED
                 option = ""
             elif kind is str:
-                if (item.isalpha() and len(item) < _LONG_WORD) or item in known_clean:
+                if (
+                    (item.isalpha() and len(item) < _LONG_WORD)
+                    or item in known_clean
+                    or (len(item) < _LONG_RUN and item.isalnum())
+                ):
                     option = ""
                     continue
                 option = item if item[:1] == "-" else ""
-                scrubbed = _UNKNOWN
+                scrubbed = FILTERED if item[:2] == "-p" and _takes_glued(items[0]) else _UNKNOWN
             elif kind is dict:
                 scrubbed = self._mapping(item, depth + 1)
             elif _is_pair(item):
@@ -381,9 +390,9 @@ def _is_secret_of(option: str, value: object) -> bool:
     return is_sensitive(option) or (option in _USER_OPTIONS and ":" in _text(value)[1:-1])
 
 
-def _is_glued(item: object, items: list[Any]) -> bool:
-    """Whether an item of a command line is an option that a password is glued to."""
-    return isinstance(item, str) and item[:2] == "-p" and bool(_GLUING.match(str(items[0])))
+def _takes_glued(program: object) -> bool:
+    """Whether a password is glued to the option `-p` of a program."""
+    return isinstance(program, str) and _GLUING.match(program) is not None
 
 
 def _is_pair(item: object) -> TypeGuard[list[object] | tuple[object, ...]]:
@@ -410,7 +419,7 @@ def _by_name(value: object, verdict: Verdict) -> str | None:
     if verdict is NAMED or value is None or isinstance(value, bool):
         # That there is none, or whether there is one, tells nothing.
         return None
-    if verdict in _SECRET:
+    if verdict is SENSITIVE or verdict is COUNTED:
         counted = verdict is COUNTED and isinstance(value, int | float) and value < _MOST_COUNTED
         return None if counted or value == "" else FILTERED
     if verdict is CONTAINER:
