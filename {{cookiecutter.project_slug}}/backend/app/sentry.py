@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from types import CodeType
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from app.core.request_id import current_request_id
 from app.privacy import scrub_string
@@ -26,6 +26,9 @@ try:
     import sentry_sdk
 except Exception:  # an SDK that is broken, or removed by half, is as good as none
     sentry_sdk = None  # type: ignore[assignment]  # so that its absence can be asked for
+
+if TYPE_CHECKING:
+    from sentry_sdk.transport import Transport
 
 SENTRY_AVAILABLE: bool = sentry_sdk is not None
 
@@ -40,6 +43,8 @@ class _State:
     """Whether reports are sent, and by which rules."""
 
     on: bool = False
+    transport: "Transport | None" = None
+    """What reports leave through; as long as the SDK's client has another, nothing is reported."""
     rules: EventFilter = field(default_factory=EventFilter)
     names_server: bool = False
 
@@ -109,6 +114,7 @@ def _start(settings: object) -> None:
         sentry_sdk.init(**asked)
     transport.prove_client(sentry_sdk.get_client(), asked)
     tell_labels(str(asked["release"]), str(asked["environment"]))
+    _state.transport = sentry_sdk.get_client().transport
     _state.on = True
 
 
@@ -129,10 +135,15 @@ def shutdown_sentry(timeout: float = 2.0) -> None:
 
 def _stop(timeout: float) -> None:
     _state.on = False
+    transport, _state.transport = _state.transport, None
     with suppress(Exception):
         sentry_sdk.get_client().close(timeout=timeout)
     with suppress(Exception):
         sentry_sdk.get_global_scope().set_client(None)
+    if transport is not None:
+        # A client that fails to close leaves its transport alive, with what waits in it.
+        transport.flush(timeout)
+        transport.kill()
     # Not before: another thread may be on its way through a hook, and must not find laxer rules.
     _state.rules = EventFilter()
     _state.names_server = False
@@ -219,11 +230,20 @@ def _quietly(function: Callable[P, R]) -> Callable[P, R | None]:
         if not _state.on:
             return None
         try:
-            return function(*args, **kwargs)
+            return function(*args, **kwargs) if _is_ours() else None
         except Exception:
             return None
 
     return call
+
+
+def _is_ours() -> bool:
+    """Whether the SDK's client is still the one that was started here: others scrub nothing."""
+    if sentry_sdk.get_client().transport is _state.transport:
+        return True
+    _state.on = False
+    log.error("Sentry was started anew by other code, past the privacy filter: no more is reported")
+    return False
 
 
 def _callers_code() -> CodeType:

@@ -57,7 +57,7 @@ _LONG_RUN = 7
 """Letters from which on a word may be a token, and letters and digits from which on a run may be
 private; a shorter one, alone, can not be."""
 
-_PLAIN: Final = frozenset({bool, float, type(None)})
+_PLAIN: Final = frozenset({bool, type(None)})
 _HARMLESS = float | date | time | timedelta | UUID | Enum
 _GLUING = re.compile(r"(?:\S*/)?(?:mysql\w{0,8}|mariadb\S{0,8})")
 _USER_OPTIONS: Final = frozenset({"-u", "--user", "-a", "--auth"})
@@ -270,8 +270,8 @@ class _Walk:
                 ):
                     continue
                 scrubbed = _UNKNOWN
-            elif kind is int:
-                if value < _LEAST_CARD:
+            elif kind is int or kind is float:
+                if -_LEAST_CARD < value < _LEAST_CARD:
                     continue
                 scrubbed = self.value(value, CLEAN, depth)
             elif kind is dict:
@@ -375,9 +375,10 @@ class _Walk:
 def _is_card(value: object) -> bool:
     if isinstance(value, Decimal) and not value.is_finite():
         return False
-    if not isinstance(value, int | Decimal) or not _LEAST_CARD <= value < _MOST_CARD:
+    if not isinstance(value, int | float | Decimal):
         return False
-    return is_card(str(int(value)))
+    size: Any = abs(value)
+    return _LEAST_CARD <= size < _MOST_CARD and size == int(size) and is_card(str(int(size)))
 
 
 def _is_secret_of(option: str, value: object) -> bool:
@@ -462,7 +463,8 @@ def _hidden_keys(mapping: Mapping[object, object]) -> Set[object]:
 def _text(value: object) -> str:
     """Return the text of any object; an object that cannot say what it is has none."""
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value[: 4 * LONGEST]).decode("utf-8", "replace")
+        # Without the zeros of another encoding, whose letters can be read all the same.
+        return bytes(value[: 4 * LONGEST]).decode("utf-8", "replace").replace("\0", "")
     try:
         return str(value) if isinstance(value, str | int | BaseException) else repr(value)
     except Exception:

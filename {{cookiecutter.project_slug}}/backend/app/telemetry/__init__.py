@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, get_args
 
-from app.privacy import PIIFilter, scrub
+from app.privacy import PIIFilter, scrub, scrub_string
 from app.privacy.patterns import FILTERED
 from app.telemetry import strict
 from app.telemetry.identity import UserContext, keep_user
@@ -17,7 +17,11 @@ Hint = Mapping[str, object]
 
 
 class Clean(dict[str, object]):
-    """An event that went through the filter; its type is the proof that the transport asks for."""
+    """An event that went through a filter, which is the proof that the transport asks for."""
+
+    def __init__(self, event: Event, rules: "EventFilter") -> None:
+        super().__init__(event)
+        self.rules: Final = rules
 
 
 class EventFilter(PIIFilter):
@@ -36,11 +40,10 @@ class EventFilter(PIIFilter):
         The hint is what the SDK hands to a hook beside the event: `strict` finds in it the code
         whose constants a message may keep. What is clean already is returned as it is.
         """
-        if type(event) is Clean:
+        if type(event) is Clean and event.rules is self:
             return event
-        clean = Clean(
-            strict.event(event, hint or {}) if self.mode == "strict" else _balanced(event)
-        )
+        filtered = strict.event(event, hint or {}) if self.mode == "strict" else _balanced(event)
+        clean = Clean(filtered, self)
         user = event.get("user")
         if isinstance(user, Mapping):
             clean["user"] = self.filter_user_context(user)
@@ -90,7 +93,9 @@ def _keep_versions(clean: object, modules: object) -> object:
     versions = {
         name: version
         for name, version in modules.items()
-        if isinstance(version, str) and _VERSION.fullmatch(version)
+        if isinstance(version, str)
+        and _VERSION.fullmatch(version)
+        and scrub_string(version) == version
     }
     return {name: versions.get(name, left) for name, left in clean.items()}
 

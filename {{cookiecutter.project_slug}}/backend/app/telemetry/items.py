@@ -1,5 +1,6 @@
 """Items: logs, metrics and streamed spans, which the SDK sends in batches of their own form."""
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,6 +28,12 @@ from app.telemetry.structure import (
 )
 
 Item = dict[str, object]
+
+NEEDED: Final = {
+    "log": ("time_unix_nano", "severity_text", "severity_number"),
+    "trace_metric": ("timestamp", "type", "value"),
+}
+"""Fields without which the SDK can not send an item, nor any other that waits with it."""
 
 FORMS: Final = {"log": LOG, "trace_metric": METRIC, "span": STREAMED_SPAN}
 """The fields of an item that leave in strict mode, by the type of its envelope item."""
@@ -56,8 +63,12 @@ def clean_attributes(plain: Mapping[str, object], rules: EventFilter) -> Item:
     return clean
 
 
-def filter_log(log: Mapping[str, object], rules: EventFilter) -> Item:
-    """Return a clean log, as the hook for logs has to."""
+def _is_too_little(clean: Item, item: Mapping[str, object], kind: str) -> bool:
+    return any(name in item and name not in clean for name in NEEDED[kind])
+
+
+def filter_log(log: Mapping[str, object], rules: EventFilter) -> Item | None:
+    """Return a clean log, as the hook for logs has to; nothing where too little of it is left."""
     attributes = _attributes(log)
     if rules.mode == "balanced":
         body: str = scrub_string(str(log.get("body", "")))
@@ -65,6 +76,8 @@ def filter_log(log: Mapping[str, object], rules: EventFilter) -> Item:
         return {**log, "attributes": shown, "body": body}
     kept = LOG_RECORD(log)
     clean: Item = dict(kept) if isinstance(kept, dict) else {}
+    if _is_too_little(clean, log, "log"):
+        return None
     clean["attributes"] = clean_attributes(attributes, rules)
     clean["body"] = _filtered(_log_body(log.get("body"), attributes))
     return clean
@@ -91,15 +104,21 @@ def _log_body(body: object, attributes: Mapping[str, object]) -> Template:
 
 
 def filter_metric(metric: Mapping[str, object], rules: EventFilter) -> Item | None:
-    """Return a clean metric; in strict mode none whose name no programmer wrote."""
+    """Return a clean metric; none that is no number, and in strict mode none whose name no
+    programmer wrote."""
     name = metric.get("name")
     attributes = clean_attributes(_attributes(metric), rules)
+    value = scrub(metric.get("value"))
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
     if rules.mode == "balanced":
         return {**metric, "name": scrub_string(str(name)), "attributes": attributes}
     if not isinstance(name, str) or not (isinstance(name, Template) or written_nearby(name)):
         return None
     kept = METRIC(metric)
     clean: Item = dict(kept) if isinstance(kept, dict) else {}
+    if _is_too_little(clean, metric, "trace_metric"):
+        return None
     return {**clean, "name": _filtered(name), "attributes": attributes}
 
 

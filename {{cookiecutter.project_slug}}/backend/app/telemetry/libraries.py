@@ -490,8 +490,8 @@ SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
 SCHEMA_VALUES: Final = frozenset(
     {
         *("class", "class_name", "decimal_places", "discriminator", "expected"),
-        *("expected_schemes", "expected_tags", "expected_version", "field_type", "ge", "gt", "le"),
-        *("lt", "max_digits", "max_length", "min_length", "multiple_of", "pattern"),
+        *("expected_schemes", "expected_tags", "expected_version", "field_type"),
+        *("max_digits", "max_length", "min_length", "pattern"),
         *("tz_expected", "whole_digits"),
     }
 )

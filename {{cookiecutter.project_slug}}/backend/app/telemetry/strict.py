@@ -4,6 +4,7 @@ import logging
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import CodeType
+from uuid import uuid4
 
 from app.privacy import scrub_string
 from app.telemetry.libraries import ASYNCIO_FAULTS, Known, describe, phrase, text_of, word
@@ -43,6 +44,8 @@ def event(event: Mapping[str, object], hint: Mapping[str, object]) -> dict[str, 
     # The exceptions are rebuilt together with their messages, and once is enough.
     kept = EVENT({key: value for key, value in event.items() if key != "exception"})
     clean: dict[str, object] = dict(kept) if isinstance(kept, dict) else {}
+    if "event_id" in event:
+        clean.setdefault("event_id", uuid4().hex)  # without one the SDK raises
     clean.update(_names(event, record))
     if "exception" in event:
         values = _values(event["exception"])
@@ -111,7 +114,7 @@ def template(record: logging.LogRecord) -> Template:
 def logger_name(record: logging.LogRecord) -> Template | None:
     """Return the name of a record's logger, where its file asks for it or a module is it."""
     if names_logger(record.pathname, record.name) or logger(record.name):
-        return Template(record.name)
+        return _filtered(record.name)
     return None
 
 
@@ -170,7 +173,8 @@ def _class_of(exception: BaseException) -> dict[str, JSON]:
     """Name the class of an exception, or the nearest above it that stands in code."""
     for kind in type(exception).__mro__:
         if is_class(kind.__module__, kind.__qualname__):
-            return {"type": kind.__qualname__, "module": kind.__module__}
+            names = {"type": kind.__qualname__, "module": kind.__module__}
+            return {key: scrub_string(name) for key, name in names.items()}
     return {}
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from types import FunctionType
 from typing import Final, TypeAlias
 
 from app.privacy import is_absolute, scrub_string
@@ -56,12 +57,12 @@ def tell_routes(routes: Callable[[], Collection[str]]) -> None:
 
 def identifier(value: object) -> str | None:
     """Keep an id of 32 hexadecimal digits, or of those with a UUID's dashes."""
-    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+    return str(value) if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def span_identifier(value: object) -> str | None:
     """Keep an id of 16 hexadecimal digits."""
-    return value if isinstance(value, str) and _SPAN_ID.fullmatch(value) else None
+    return str(value) if isinstance(value, str) and _SPAN_ID.fullmatch(value) else None
 
 
 def own_tag(name: object, value: object) -> str | None:
@@ -135,8 +136,8 @@ def flag(value: object) -> JSON:
 
 
 def module(value: object) -> JSON:
-    """Keep the name of a module that is loaded."""
-    return value if isinstance(value, str) and value in sys.modules else None
+    """Keep the name of a module that is loaded, filtered as any text is."""
+    return scrub_string(value) if isinstance(value, str) and value in sys.modules else None
 
 
 def class_name(value: object) -> JSON:
@@ -148,7 +149,7 @@ def function(value: object, place: str = "") -> JSON:
     """Keep the name of a function that stands in the code of a loaded module; else put `[…]`."""
     if not isinstance(value, str):
         return None
-    return value if is_function(value, place) else VALUE
+    return scrub_string(value) if is_function(value, place) else VALUE
 
 
 def file_name(value: object, place: str = "") -> JSON:
@@ -159,10 +160,11 @@ def file_name(value: object, place: str = "") -> JSON:
     if place:
         file = file_of(place)
         if file == value or file.endswith(("/" + value, "\\" + value)):
-            return last if is_absolute(value) else value
+            return scrub_string(last if is_absolute(value) else value)
         # Code that was made at run time may be said to stand anywhere.
         return last if last in {"<string>", f"<frozen {place}>"} else VALUE
-    return value if is_source_file(value) else last if is_source_file(last) else None
+    kept = value if is_source_file(value) else last if is_source_file(last) else None
+    return scrub_string(kept) if kept else None
 
 
 def logger(value: object) -> JSON:
@@ -201,8 +203,8 @@ def sdk_name(value: object) -> JSON:
 
 
 def route(value: object) -> JSON:
-    """Keep the template of a route that the service has."""
-    return value if isinstance(value, str) and value in _own.routes() else None
+    """Keep the template of a route that the service has, filtered as any text is."""
+    return scrub_string(value) if isinstance(value, str) and value in _own.routes() else None
 
 
 def transaction_name(name: object, source: object) -> str | None:
@@ -213,12 +215,13 @@ def transaction_name(name: object, source: object) -> str | None:
     if not isinstance(name, str) or not isinstance(source, str):
         return None
     if source == "route":
-        return name if name in TRANSACTIONS or route(name) else None
+        return scrub_string(name) if name in TRANSACTIONS or route(name) else None
     if source in {"component", "view", "task"}:
         parts = name.split(".")
         for end in range(len(parts) - 1, 0, -1):
-            if find(".".join(parts[:end]), ".".join(parts[end:])) is not None:
-                return name
+            found = find(".".join(parts[:end]), ".".join(parts[end:]))
+            if isinstance(found, type | FunctionType):
+                return scrub_string(name)
     return None
 
 
@@ -227,7 +230,8 @@ def one_of(*values: str) -> Check:
     known = frozenset(values)
 
     def kept(value: object) -> JSON:
-        return value if isinstance(value, str) and value in known else None
+        # A text of another class may say that it is equal to any.
+        return text if isinstance(value, str) and (text := str.__str__(value)) in known else None
 
     WORDS[kept] = known
     return kept
@@ -307,7 +311,7 @@ def exception(keys: Mapping[str, Check]) -> Check:
         if isinstance(clean, dict) and isinstance(value, Mapping):
             name, place = value.get("type"), clean.get("module")
             if isinstance(name, str) and isinstance(place, str) and is_class(place, name):
-                clean["type"] = name
+                clean["type"] = scrub_string(name)
         return clean
 
     KEYS[kept] = keys

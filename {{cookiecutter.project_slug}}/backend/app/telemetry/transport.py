@@ -21,7 +21,7 @@ from sentry_sdk.envelope import Envelope, Item, PayloadRef
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.worker import BackgroundWorker
 
-from app.telemetry import Clean, EventFilter
+from app.telemetry import EventFilter
 from app.telemetry.items import FORMS, clean_batch
 from app.telemetry.messages import VALUE
 from app.telemetry.options import Options
@@ -167,8 +167,7 @@ class ScrubbingTransport(HttpTransport):
         if payload is None:
             payload = json.loads(item.get_bytes())
         if kind in EVENTS:
-            proven = payload if type(payload) is Clean else self.rules.filter_event(payload)
-            return Item(PayloadRef(json=proven), type=kind)
+            return Item(PayloadRef(json=self.rules.filter_event(payload)), type=kind)
         if kind in FORMS:
             batch = clean_batch(kind, payload, self.rules)
             kept = batch["items"]
