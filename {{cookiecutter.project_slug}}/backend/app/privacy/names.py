@@ -236,6 +236,9 @@ _MOST_VERDICTS = 4096
 
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,16}[A-Za-z]")
+_WIDE = re.compile(r"(?:[^\0]\0){4}")
+"""Letters in an encoding of two bytes each."""
+
 _ALIKE = str.maketrans(
     "\u0410\u0412\u0415\u0405\u0406\u0408\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425"
     "\u0430\u0441\u0435\u043e\u0440\u0443\u0445\u0455\u0456\u0458\u04bb\u0501\u051b\u051d"
@@ -251,6 +254,7 @@ _MIXED = re.compile("(?<=[A-Za-z])[\u0370-\u052f\u0261]+|[\u0370-\u052f\u0261]+(
 def in_usual_signs(text: str) -> str:
     """Write what only looks like usual letters and signs with these, without what is not seen."""
     text = _ANSI.sub("", text) if "\x1b" in text else text
+    text = text.replace("\0", "") if _WIDE.search(text) else text
     if text.isascii():
         return text
     # The dots stand for what was cut out, here and elsewhere, and are no form of anything.

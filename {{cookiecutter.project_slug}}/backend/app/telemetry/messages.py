@@ -1,22 +1,21 @@
 """Messages: what a programmer wrote of them, without the values put in; and names of loaded code.
 
-The words of a message stand in the code that made it. What is found among the constants of that
-code is kept, and all between is a value: `card declined for […] after […] tries`. A module's own
-constants count for nothing here, because settings and secrets are written there, and neither
-does what a function keeps in a variable and puts into a message from there. Code counts where it
-stands in the file of a loaded module: text that was compiled at run time may hold anything.
+The words of a message stand in the code that made it. What that code says is kept, and all between is
+a value: `card declined for […] after […] tries`. The constants of a module count for nothing here,
+because settings and secrets are written there, and neither do those of a function that are handed
+on, compared or kept: by its source is told which of them it says. Code counts where it stands in
+the file of a loaded module: text that was compiled at run time may hold anything.
 """
 
-import dis
+import ast
 import linecache
 import re
 import string
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from types import CodeType, FrameType, FunctionType
 from typing import Final, NamedTuple
 
@@ -35,10 +34,34 @@ _MOST_REMEMBERED = 4096
 _CALLERS = 3
 _LEAST_LETTERS = 3
 _PLACEHOLDER = re.compile(r"%(?:\(\w*\))?[#0\- +]*[\d*.]*[a-zA-Z%]|\{[^{}]*\}")
-_DEFINED = re.compile(r"^[ \t]*(?:async )?(?:def|class) (\w+)", re.MULTILINE)
+_DEFINED = re.compile(
+    r"^(?:[ \t]*(?:async )?(?:def|class) |(?=\w+(?:: [^=\n]+)? = ))(\w+)", re.MULTILINE
+)
 _TOKEN = re.compile(r"\S*\d\S*")
 """One word with a digit in it: written into code, it is a key, a number or a name of such."""
-_FORMATTING = frozenset({"FORMAT_VALUE", "FORMAT_SIMPLE", "CONVERT_VALUE"})
+_MESSAGES: Final = frozenset(
+    {
+        *("description", "detail", "details", "error", "fmt", "format", "hint", "message"),
+        *("messages", "msg", "note", "reason", "template", "text", "title"),
+    }
+)
+"""Words in the names of what holds a message."""
+_SAYING: Final = frozenset(
+    {
+        *("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal"),
+        *("add_note", "add_breadcrumb", "capture_message", "__init__", "_", "gettext"),
+        *("count", "distribution", "gauge", "start_span", "fail", "abort"),
+    }
+)
+"""Functions whose first argument is said to people."""
+_SAYING_SECOND: Final = frozenset({"log"})
+_LOOKING_UP: Final = frozenset({"get", "getattr", "getenv", "hasattr", "pop", "setdefault"})
+"""Functions that are given a name."""
+_EXCEPTION = re.compile(
+    r"(?:Denied|Error|Exception|Exit|Failed|Failure|Fault|Group|Invalid|NotFound|Problem|Refused"
+    r"|Timeout|Warning)\Z"
+)
+"""How the names of exceptions end."""
 _PUNCTUATION = frozenset(string.punctuation + string.whitespace)
 _LIBRARIES = (
     "<frozen ",
@@ -142,10 +165,19 @@ def _read_texts(code: CodeType) -> _Texts:
             words.update(constant.co_varnames[: constant.co_argcount])
     if code.co_name == "<module>":
         return _Texts(code, words=frozenset(words))
-    whole = {each[:_LONGEST] for each in code.co_consts if isinstance(each, str)}
-    whole -= _values_in(code)
+    if code.co_filename.startswith(_LIBRARIES):
+        # Nobody keeps a secret in a library; and to parse one takes long.
+        whole = {each[:_LONGEST] for each in code.co_consts if isinstance(each, str)}
+        words.update(_listed(code.co_consts))
+    else:
+        source = _source_of(code.co_filename)
+        read = _Reader(source.takers)
+        for node in source.nodes.get((code.co_name, code.co_firstlineno), ()):
+            read.code(node)
+        whole = {each[:_LONGEST] for each in read.said}
+        words |= read.named
     fragments = {part for each in whole for part in _PLACEHOLDER.split(each) if _is_worded(part)}
-    words.update(_listed(code.co_consts), (each for each in whole if len(each) <= _LONGEST_NAME))
+    words.update(each for each in whole if len(each) <= _LONGEST_NAME)
     return _Texts(code, frozenset(whole), frozenset(fragments), frozenset(words))
 
 
@@ -154,18 +186,158 @@ def _is_worded(fragment: str) -> bool:
     return not _TOKEN.fullmatch(fragment) and sum(map(str.isalpha, fragment)) >= _LEAST_LETTERS
 
 
-def _values_in(code: CodeType) -> set[str]:
-    """Return the texts of variables that are called like a secret, or put into an f-string."""
-    if code.co_filename.startswith(_LIBRARIES):
-        return set()
-    steps = list(pairwise(dis.get_instructions(code)))
-    put_in = {step.argrepr for step, following in steps if following.opname in _FORMATTING}
-    return {
-        str(step.argval)
-        for step, following in steps
-        if step.opname == "LOAD_CONST" and following.opname.startswith("STORE_")
-        if following.argrepr in put_in or is_sensitive(following.argrepr)
-    }
+# What code says, by its source
+
+
+class _Source(NamedTuple):
+    """What stands in the source of a module."""
+
+    nodes: Mapping[tuple[str, int], Sequence[ast.AST]] = {}
+    """What became code of its own, by the name and the line of that."""
+    takers: frozenset[str] = frozenset()
+    """Functions that take a message first."""
+
+
+_APART: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_UNNAMED: Final[Mapping[type, str]] = {
+    ast.Lambda: "<lambda>",
+    ast.ListComp: "<listcomp>",
+    ast.SetComp: "<setcomp>",
+    ast.DictComp: "<dictcomp>",
+    ast.GeneratorExp: "<genexpr>",
+}
+
+
+@lru_cache(maxsize=256)
+def _source_of(file: str) -> _Source:
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):  # there is none, or it was replaced by now
+        return _Source()
+    nodes: dict[tuple[str, int], list[ast.AST]] = {}
+    takers = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            nodes.setdefault((node.name, first), []).append(node)
+            taken = [each.arg for each in node.args.args if each.arg not in {"self", "cls"}]
+            if taken and _is_message(taken[0]):
+                takers.add(node.name)
+        elif name := _UNNAMED.get(type(node)):
+            nodes.setdefault((name, getattr(node, "lineno", 0)), []).append(node)
+    return _Source(nodes, frozenset(takers))
+
+
+def _is_message(name: str) -> bool:
+    return not _MESSAGES.isdisjoint(name.lower().split("_"))
+
+
+def _texts_in(node: ast.expr | None) -> Iterator[str]:
+    """Yield the texts of an expression that makes a message, but not what is put into them."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.JoinedStr(values=parts):
+            for part in parts:
+                yield from _texts_in(part)
+        case ast.BinOp(left=left, op=ast.Add(), right=right) | ast.IfExp(body=left, orelse=right):
+            yield from _texts_in(left)
+            yield from _texts_in(right)
+        case ast.BinOp(left=left, op=ast.Mod()):
+            yield from _texts_in(left)
+        case ast.Call(func=ast.Attribute(value=template, attr="format" | "format_map")):
+            yield from _texts_in(template)
+
+
+class _Reader(ast.NodeVisitor):
+    """Reads in code what it says to people, and what it calls things: its values are neither.
+
+    Said is what values are put into or added to, and the text that is given to an exception, a log
+    call or a function that takes a message, or kept under the name of one.
+    """
+
+    def __init__(self, takers: frozenset[str]) -> None:
+        self.said: set[str] = set()
+        self.named: set[str] = set()
+        self._takers: Final = takers
+
+    def code(self, node: ast.AST) -> None:
+        """Read a function, a lambda or a comprehension, but for the code inside of it."""
+        body = getattr(node, "body", None)
+        for each in body if isinstance(body, list) else [body or node]:
+            if isinstance(each, ast.Return) and getattr(node, "name", "") in _EXCEPTION_TEXTS:
+                self.said.update(_texts_in(each.value))
+            if each is node:
+                self.generic_visit(node)
+            else:
+                self.visit(each)
+
+    def _name(self, *nodes: ast.expr | None) -> None:
+        texts = (each.value for each in nodes if isinstance(each, ast.Constant))
+        self.named.update(text for text in texts if isinstance(text, str))
+
+    def visit(self, node: ast.AST) -> None:
+        """Read on, but not in what is code of its own; what is put together is said anywhere."""
+        if isinstance(node, ast.JoinedStr | ast.BinOp):
+            self.said.update(_texts_in(node))
+        if not isinstance(node, _APART):
+            super().visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        self.said.update(_texts_in(node.msg))
+        self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        if isinstance(node.exc, ast.Call):
+            self._say_first(node.exc.args)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+        if any(map(is_sensitive, names)):
+            return
+        if any(map(_is_message, names)):
+            self.said.update(_texts_in(node.value))
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if name in _LOOKING_UP:
+            self._name(*node.args[:2])
+        if name in _SAYING or name in self._takers:
+            self._say_first(node.args[:1])
+        elif name in _SAYING_SECOND:
+            self._say_first(node.args[1:2])
+        elif _EXCEPTION.search(name):
+            self._say_first(node.args)
+        self.said.update(_texts_in(node))
+        self.visit(node.func)
+        for argument in node.args:
+            self.visit(argument)
+        for keyword in node.keywords:
+            self.visit(keyword)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        name = node.arg or ""
+        self.named.add(name)
+        if _is_message(name):
+            self.said.update(_texts_in(node.value))
+        if not is_sensitive(name):
+            self.generic_visit(node)
+
+    def _say_first(self, arguments: Iterable[ast.expr]) -> None:
+        for argument in arguments:
+            if texts := [*_texts_in(argument)]:
+                self.said.update(texts)
+                return
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        self._name(*node.keys)
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self._name(node.slice)
+        self.generic_visit(node)
 
 
 # Names of code
@@ -249,10 +421,13 @@ def find_anywhere(path: str) -> object:
 
 def is_class(module: str, path: str) -> bool:
     """Whether a loaded module has a class of this name, or code that makes one in a function."""
-    if isinstance(find(module, path), type):
-        return True
     steps = set(path.split("."))
-    return "<locals>" in steps and steps - {"<locals>"} <= names_in(module)
+    if not isinstance(find(module, path), type) and "<locals>" not in steps:
+        return False
+    # What was put into a module of the service's own at run time may be called anything.
+    file = file_of(module)
+    trusted = "<locals>" not in steps and (not file or file.startswith(_LIBRARIES))
+    return trusted or steps - {"<locals>"} <= names_in(module)
 
 
 def is_function(path: str, module: str = "") -> bool:
@@ -261,11 +436,11 @@ def is_function(path: str, module: str = "") -> bool:
 
 
 def _is_named(name: str, module: str) -> bool:
-    # To look at the module is quicker than to read its source, which has the inner functions too.
+    # To look at a library is quicker than to read its source, which has the inner functions too.
     defined = getattr(sys.modules.get(module), "__dict__", {})
     classes = (each for each in list(defined.values()) if isinstance(each, type))
     live = name in defined or any(name in vars(each) for each in classes)
-    if live or name in names_in(module):
+    if (live and file_of(module).startswith(_LIBRARIES)) or name in names_in(module):
         _functions.add(name)
         return True
     return False

@@ -219,8 +219,10 @@ def transaction_name(name: object, source: object) -> str | None:
     if source in {"component", "view", "task"}:
         parts = name.split(".")
         for end in range(len(parts) - 1, 0, -1):
-            found = find(".".join(parts[:end]), ".".join(parts[end:]))
-            if isinstance(found, type | FunctionType):
+            home, path = ".".join(parts[:end]), ".".join(parts[end:])
+            found = find(home, path)
+            proves = {FunctionType: is_function(path, home), type: is_class(home, path)}
+            if any(isinstance(found, kind) and proved for kind, proved in proves.items()):
                 return scrub_string(name)
     return None
 
@@ -291,7 +293,7 @@ class _Places(dict[tuple[object, ...], dict[str, JSON]]):
 
     def __missing__(self, place: tuple[object, ...]) -> dict[str, JSON]:
         home = str(place[0])
-        clean: dict[str, JSON] = {"module": home}
+        clean: dict[str, JSON] = {"module": scrub_string(home)}
         for key, check, name in zip(_PLACE[1:], _PLACING, place[1:], strict=True):
             if (known := check(name, home)) is not None:
                 clean[key] = known

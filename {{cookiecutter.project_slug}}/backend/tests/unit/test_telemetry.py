@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import logging
+import math
 import socket
 import sqlite3
 import ssl
@@ -16,6 +17,7 @@ import zlib
 import zoneinfo
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -261,8 +263,8 @@ def test_what_is_kept_still_passes_the_filter() -> None:
     assert clean["exception"]["values"][0]["value"] == "ask [EMAIL] for the password=[Filtered]"
 
 
-def passing() -> str:
-    return "pass"
+def passing() -> None:
+    raise LookupError("pass")
 
 
 def test_the_constants_of_a_module_count_for_nothing() -> None:
@@ -294,12 +296,69 @@ def failing_plainly() -> None:
     raise LookupError(message)
 
 
+def refuse(customer: str, password: str) -> None:
+    raise PermissionError(f"no login of {customer} with {password}")
+
+
+def failing_call() -> None:
+    refuse("Jane Roe", password="correct horse")
+
+
+def failing_comparison() -> None:
+    customer = "Jane Roe".title()
+    if customer == "Jane Roe":
+        raise LookupError("no order of " + customer)
+
+
+def failing_choice() -> None:
+    match "Jane Roe".title():
+        case "Jane Roe" as customer:
+            raise LookupError("no order of %s today" % customer)  # noqa: UP031 - what is tested
+
+
+def failing_membership() -> None:
+    customer = "Jane Roe".title()
+    if customer in {"Jane Roe", "Richard Roe"}:
+        raise KeyError(customer)
+
+
+def failing_default() -> None:
+    def fail(password: str = "correct horse") -> None:
+        raise PermissionError(f"no login with {password}")
+
+    fail()
+
+
+def failing_attribute() -> None:
+    settings = SimpleNamespace()
+    settings.password = "correct horse"
+    raise PermissionError("no login with " + settings.password)
+
+
+def failing_key() -> None:
+    settings = {"name": "Jane Roe"}
+    raise PermissionError("no login of {}".format(settings["name"]))
+
+
+def failing_missing_key() -> None:
+    settings = {"name": "Jane Roe"}
+    settings["street"]
+
+
 @pytest.mark.parametrize(
     ("function", "left"),
     [
         (failing_login, "login with […] instead of […] failed"),
         (failing_order, "no order for […] in the place […]"),
         (failing_plainly, "there is no order"),
+        (failing_call, "no login of […] with […]"),
+        (failing_comparison, "no order of […]"),
+        (failing_choice, "no order of […] today"),
+        (failing_membership, "'[…]'"),
+        (failing_default, "no login with […]"),
+        (failing_attribute, "no login with […]"),
+        (failing_key, "no login of […]"),
+        (failing_missing_key, "'street'"),
     ],
 )
 def test_a_value_that_is_written_into_code_is_none_of_its_words(
@@ -986,11 +1045,23 @@ def test_a_metric_is_scrubbed_and_in_strict_dropped_where_its_name_is_a_value() 
     assert PERSON not in clean["name"]
     assert clean["attributes"] == {"token": "[Filtered]"}
     assert filter_metric(metric, strict) is None
-    assert filter_metric({**metric, "name": "hits"}, strict) == {
-        **metric,
-        "name": "hits",
-        "attributes": {},
-    }
+
+    def count(name: str) -> object:
+        return filter_metric({**metric, "name": name}, strict)
+
+    assert count("hits") == {**metric, "name": "hits", "attributes": {}}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 4111111111111111.0, "x", None])
+@pytest.mark.parametrize("rules", [balanced, strict], ids=lambda each: each.mode)
+def test_a_metric_that_would_keep_others_from_leaving_is_dropped(
+    rules: EventFilter, value: object
+) -> None:
+    def gauge(name: str) -> object:
+        metric = {"name": name, "timestamp": 1767225600.0, "type": "gauge", "value": value}
+        return filter_metric(metric, rules)
+
+    assert gauge("size") is None
 
 
 def test_a_streamed_span_is_scrubbed() -> None:
