@@ -25,6 +25,7 @@ from app.telemetry.messages import (
     find,
     find_anywhere,
     is_class,
+    is_written,
     keep_constants,
     related,
     words_of,
@@ -646,7 +647,8 @@ def _phrased(exception: BaseException, codes: Sequence[CodeType]) -> Template | 
 def text_of(exception: object) -> str:
     """Return the text of an exception, or nothing where it fails to say what it is."""
     try:
-        return str(exception)
+        # A text of another class may say that it is equal to any.
+        return str.__str__(str(exception))
     except Exception:
         return ""
 
@@ -777,7 +779,10 @@ def _told(sentence: str, context: Mapping[str, object]) -> str:
         value = context.get(slot[1], VALUE)
         if isinstance(value, BaseException):  # raised by a validator of the service
             return word(value, codes_of([value]))
-        return str(value) if slot[1] in SCHEMA_VALUES else VALUE
+        if slot[1] not in SCHEMA_VALUES:
+            return VALUE
+        # A schema may be made at run time, of what stands in a table.
+        return str(value) if isinstance(value, int) or is_written(str(value)) else VALUE
 
     return _SLOT.sub(fill, sentence)
 
@@ -801,7 +806,8 @@ def _fields() -> set[str]:
         if isinstance(model, type):
             waiting += model.__subclasses__()
             for name, field in getattr(model, "model_fields", {}).items():
-                names.update(filter(None, (name, getattr(field, "alias", None))))
+                told = filter(None, (name, getattr(field, "alias", None)))
+                names.update(each for each in told if is_written(each, model.__module__))
     return names
 
 

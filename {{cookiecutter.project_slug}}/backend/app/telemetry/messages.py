@@ -57,6 +57,8 @@ _SAYING: Final = frozenset(
 _SAYING_SECOND: Final = frozenset({"log"})
 _LOOKING_UP: Final = frozenset({"get", "getattr", "getenv", "hasattr", "pop", "setdefault"})
 """Functions that are given a name."""
+_LIST = re.compile(r"'?(?:, | or )'?|^'|'\Z")
+"""What stands between the parts of a list in words."""
 _EXCEPTION = re.compile(
     r"(?:Denied|Error|Exception|Exit|Failed|Failure|Fault|Group|Invalid|NotFound|Problem|Refused"
     r"|Timeout|Warning)\Z"
@@ -154,7 +156,7 @@ def _texts_of(code: CodeType) -> _Texts:
         return known
     if len(_read) >= _MOST_REMEMBERED:
         _read.clear()
-    _read[id(code)] = texts = _read_texts(code) if _is_written(code) else _Texts(code)
+    _read[id(code)] = texts = _read_texts(code) if _stands_in_file(code) else _Texts(code)
     return texts
 
 
@@ -343,7 +345,21 @@ class _Reader(ast.NodeVisitor):
 # Names of code
 
 
-def _is_written(code: CodeType) -> bool:
+@lru_cache(maxsize=4096)
+def is_written(text: str, module: str = "") -> bool:
+    """Whether a text stands in the source of a module, or in parts in that of the service's own."""
+    files = [file_of(module)] if module else _own_files(len(sys.modules))
+    sources = ["".join(linecache.getlines(file)) for file in files]
+    parts = [text] if module else _LIST.split(text)
+    return all(any(part in source for source in sources) for part in parts)
+
+
+@lru_cache(maxsize=1)
+def _own_files(count: int) -> tuple[str, ...]:
+    return tuple(file for file in _files(count) if not file.startswith(_LIBRARIES))
+
+
+def _stands_in_file(code: CodeType) -> bool:
     """Whether code stands in the file of a loaded module: there, and by its name."""
     module = _files(len(sys.modules)).get(code.co_filename)
     return module is not None and is_function(code.co_name, module)
@@ -377,7 +393,7 @@ def _imported_paths(count: int) -> frozenset[str]:
 
 def names_monitor(slug: str) -> bool:
     """Whether the service's own code, which is none of a library's, calls a monitor this."""
-    files = [file for file in _files(len(sys.modules)) if not file.startswith(_LIBRARIES)]
+    files = _own_files(len(sys.modules))
     return any(_calls(file, r"(?:monitor|capture_checkin)", slug) for file in files)
 
 
