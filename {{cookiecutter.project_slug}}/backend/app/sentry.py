@@ -28,7 +28,7 @@ except Exception:  # an SDK that is broken, or removed by half, is as good as no
     sentry_sdk = None  # type: ignore[assignment]  # so that its absence can be asked for
 
 if TYPE_CHECKING:
-    from sentry_sdk.transport import Transport
+    from sentry_sdk.client import BaseClient
 
 SENTRY_AVAILABLE: bool = sentry_sdk is not None
 
@@ -43,8 +43,8 @@ class _State:
     """Whether reports are sent, and by which rules."""
 
     on: bool = False
-    transport: "Transport | None" = None
-    """What reports leave through; as long as the SDK's client has another, nothing is reported."""
+    client: "BaseClient | None" = None
+    """The SDK's client that was started here: another's reports would pass by the filter."""
     rules: EventFilter = field(default_factory=EventFilter)
     names_server: bool = False
 
@@ -114,7 +114,7 @@ def _start(settings: object) -> None:
         sentry_sdk.init(**asked)
     transport.prove_client(sentry_sdk.get_client(), asked)
     tell_labels(str(asked["release"]), str(asked["environment"]))
-    _state.transport = sentry_sdk.get_client().transport
+    _state.client = sentry_sdk.get_client()
     _state.on = True
 
 
@@ -135,12 +135,13 @@ def shutdown_sentry(timeout: float = 2.0) -> None:
 
 def _stop(timeout: float) -> None:
     _state.on = False
-    transport, _state.transport = _state.transport, None
+    client, _state.client = _state.client or sentry_sdk.get_client(), None
+    transport = client.transport
     with suppress(Exception):
-        sentry_sdk.get_client().close(timeout=timeout)
+        client.close(timeout=timeout)
     with suppress(Exception):
         sentry_sdk.get_global_scope().set_client(None)
-    if transport is not None:
+    if client.transport is not None and transport is not None:
         # A client that fails to close leaves its transport alive, with what waits in it.
         transport.flush(timeout)
         transport.kill()
@@ -239,7 +240,7 @@ def _quietly(function: Callable[P, R]) -> Callable[P, R | None]:
 
 def _is_ours() -> bool:
     """Whether the SDK's client is still the one that was started here: others scrub nothing."""
-    if sentry_sdk.get_client().transport is _state.transport:
+    if sentry_sdk.get_client() is _state.client:
         return True
     _state.on = False
     log.error("Sentry was started anew by other code, past the privacy filter: no more is reported")

@@ -698,6 +698,53 @@ def test_a_stop_under_way_does_not_relax_the_rules(monkeypatch: pytest.MonkeyPat
     assert sentry._state.rules.mode == "balanced"
 
 
+def test_a_client_that_others_start_is_told_nothing(
+    sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    start(SENTRY_PRIVACY_MODE="strict")
+    sentry_sdk.init(dsn=DSN, default_integrations=False)
+    assert sentry.capture_message(PERSON) is None
+    assert sentry.capture_exception(raised(PERSON)) is None
+    sentry_sdk.flush(2)
+    assert sent == []
+    assert caplog.text.count("started anew by other code") == 1
+
+
+def test_what_waits_is_sent_where_the_client_fails_to_close(
+    sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    client = sentry_sdk.get_client()
+
+    def fail(timeout: float) -> None:
+        raise KeyError(timeout)
+
+    monkeypatch.setattr(client, "close", fail)
+    sentry.capture_message("the last words")
+    sentry.shutdown_sentry(timeout=2)
+    assert [each["message"] for each in sent if each["type"] == "event"] == ["the last words"]
+    assert not client.transport._worker.is_alive  # type: ignore[union-attr]  # of HTTP
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_event_with_an_id_of_its_own_is_no_fault_of_the_callers(
+    mode: str, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_PRIVACY_MODE=mode)
+    sentry_sdk.capture_event({"event_id": "my-own-id", "message": "x", "level": "error"})
+    assert report(sent)["level"] == "error"
+
+
+def test_a_route_with_a_token_in_its_path_is_not_told(sent: list[dict[str, Any]]) -> None:
+    path = "/hooks/" + "ghp_" + "a1B2c3D4e5" * 4
+    assert sentry.init_sentry(
+        settings(SENTRY_PRIVACY_MODE="strict"), lambda: [SimpleNamespace(path=path)]
+    )
+    clean = sentry._before_send({"transaction": path, "transaction_info": {"source": "route"}}, {})
+    assert clean is not None
+    assert clean["transaction"] == "/hooks/[TOKEN]"
+
+
 def test_of_starts_at_once_the_last_one_holds() -> None:
     modes = [MODES[number % 2] for number in range(8)]
     with ThreadPoolExecutor(8) as pool:

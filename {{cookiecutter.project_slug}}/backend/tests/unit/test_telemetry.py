@@ -4,6 +4,7 @@ import asyncio
 import copy
 import datetime
 import decimal
+import enum
 import json
 import logging
 import math
@@ -11,13 +12,14 @@ import socket
 import sqlite3
 import ssl
 import struct
+import sys
 import threading
 import time
 import zlib
 import zoneinfo
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -367,6 +369,42 @@ def test_a_value_that_is_written_into_code_is_none_of_its_words(
     event, hint = event_from_exception(raised_by(function), OPTIONS)
     clean: Any = strict.filter_event(event, hint)
     assert clean["exception"]["values"][0]["value"] == left
+
+
+def test_what_other_rules_let_through_is_filtered_again() -> None:
+    event = balanced.filter_event({"extra": {"name": "Jane Roe"}, "level": "error"})
+    assert balanced.filter_event(event) is event
+    assert strict.filter_event(event) == {"level": "error"}
+
+
+def test_names_that_were_made_at_run_time_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = sys.modules[__name__]
+    monkeypatch.setattr(home, "JaneRoe", type("JaneRoe", (LookupError,), {}), raising=False)
+    home.JaneRoe.__module__ = __name__
+    event, hint = event_from_exception(home.JaneRoe(), OPTIONS)
+    clean: Any = strict.filter_event(event, hint)
+    assert clean["exception"]["values"][0]["type"] == "LookupError"
+    monkeypatch.setitem(sys.modules, PERSON, ModuleType(PERSON))
+    assert structure.logger(PERSON) == structure.module(PERSON) == "[EMAIL]"
+
+
+def test_a_schema_that_was_made_at_run_time_is_not_told() -> None:
+    name = SECRET.replace("-", "")
+    fields: Any = {name: (int, ...)}
+    model = pydantic.create_model("Row", **fields)
+    kind: Any = enum.Enum("Choice", {"first": SECRET})
+    choice = pydantic.TypeAdapter(kind)
+    for function in (lambda: model(**{name: "x"}), lambda: choice.validate_python("x")):
+        event, hint = event_from_exception(raised_by(function), OPTIONS)
+        told = json.dumps(strict.filter_event(event, hint))
+        assert name not in told
+        assert SECRET not in told
+
+
+@pytest.mark.parametrize("text", ["4711", "fatal error"])
+def test_a_log_that_would_keep_others_from_leaving_is_dropped(text: str) -> None:
+    log = {"body": "x", "time_unix_nano": 1, "severity_text": text, "severity_number": 9}
+    assert filter_log(log, strict) is None
 
 
 def test_a_word_with_a_digit_in_it_is_a_value() -> None:
