@@ -392,7 +392,7 @@ def test_a_schema_that_was_made_at_run_time_is_not_told() -> None:
     name = SECRET.replace("-", "")
     fields: Any = {name: (int, ...)}
     model = pydantic.create_model("Row", **fields)
-    kind: Any = enum.Enum("Choice", {"first": SECRET})
+    kind: Any = enum.Enum("kind", {"first": SECRET})
     choice = pydantic.TypeAdapter(kind)
     for function in (lambda: model(**{name: "x"}), lambda: choice.validate_python("x")):
         event, hint = event_from_exception(raised_by(function), OPTIONS)
