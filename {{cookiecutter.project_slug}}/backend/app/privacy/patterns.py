@@ -2,7 +2,8 @@
 
 The rules stand in the order in which they are applied: what is long and certain first, what is
 short and needs arithmetic last. Each says which literals a text must hold before it is searched,
-and none can take more than linear time: repeats are possessive or bounded.
+and none can take more than linear time: repeats are possessive or bounded. Those of groups are
+never possessive: before Python 3.11.5 these match wrongly.
 """
 
 import re
@@ -45,7 +46,7 @@ _TELLING: Final = (
     r"|(?<=m)(?:ot de passe|dp|ật khẩu)|(?<=h)(?:asło|eslo)|(?<=j)elszó|(?<=l)ösenord|(?<=ş)ifre"
     r"|(?<=п)арол[ья]?"
     r"|(?<=密)[码碼]|(?<=口)令|(?<=パ)スワード|(?<=暗)証番号|(?<=비)밀번호|(?<=암)호|(?<=ك)لمة (?:المرور|السر))"
-    r"(?:[ _-](?i:access|hash|id|key|token)){0,3}+"
+    r"(?:[ _-](?i:access|hash|id|key|token)){0,3}"
 )
 """Words beside which a run of letters and digits is a secret."""
 
@@ -218,7 +219,7 @@ among ids made at random, one in some thousands would pass for one of these. A l
 of 16 digits from a card; and a Belgian account, alone among accounts, has the form of an id."""
 
 _LONGEST_ID = 36
-_HEXADECIMAL = re.compile(r"(?:0?x)?((?:[0-9A-Fa-f]{2})++)")
+_HEXADECIMAL = re.compile(r"(?:0?x)?((?:[0-9A-Fa-f]{2})+)")
 
 
 def _around(match: re.Match[str]) -> tuple[str, str]:
@@ -629,9 +630,9 @@ _HOST = (
     r"(?:(?:[^\W_](?:[\w-]{0,62})\.){1,32}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})"
     r"|\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\])"
 )
-_SINGLE = r"'(?!\[Filtered\]')(?:[^'\\]|''|\\.){0,1024}+(?:'|\Z)"
+_SINGLE = r"'(?!\[Filtered\]')(?:[^'\\]|''|\\.){0,1024}(?:'(?!')|\Z)"
 _CURLY = r"“[^”\n]{1,512}+”"
-_DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}+(?:"|\Z)'
+_DOUBLE = r'"(?!\[Filtered\]")(?:[^"\\]|\\.){0,1024}(?:"|\Z)'
 
 _FOLLOWERS = (
     r"a|active|again|algorithms?|already|also|an|and|given|kept|known|sent|attempts?|authenticator|backend|being|but"
@@ -686,7 +687,7 @@ PEM: Final = (
         "pem-end",
         ("-----end",),
         re.compile(
-            r"(?<![\w+/=])(?:[\w+/=]{16,}+(?:\s|\\[nr]){1,4}+)++-----END (?!CERTIFICATE|PUBLIC)"
+            r"(?<![\w+/=])(?:[\w+/=]{16,}+[\s\\nr]{1,4}+){1,200}-----END (?!CERTIFICATE|PUBLIC)"
             r"[A-Z0-9 ]{1,40}-----"
         ),
         KEY,
@@ -697,7 +698,7 @@ NUMBERS: Final = (
     Rule(
         "vendor-token",
         (),
-        re.compile(r"[\w-]{12,}+(?:[.+/:=][\w-]++){0,16}+={0,2}", re.ASCII),
+        re.compile(r"[\w-]{12,}+(?:[.+/:=][\w-]++){0,16}={0,2}", re.ASCII),
         _vendor,
     ),
     Rule(
@@ -836,8 +837,8 @@ SHAPES: Final = (
         "logged-parameters",
         ("parameters: $1",),
         re.compile(
-            r"((?i:parameters): )\$1 = (?:'(?:[^']|'')*+(?:'|\Z)|[^\s,']++)"
-            r"(?:, \$\d{1,5} = (?:'(?:[^']|'')*+(?:'|\Z)|[^\s,']++))*+"
+            r"((?i:parameters): )\$1 = (?:'(?:[^']|'')*(?:'(?!')|\Z)|[^\s,']++)"
+            r"(?:, \$\d{1,5} = (?:'(?:[^']|'')*(?:'(?!')|\Z)|[^\s,']++))*"
         ),
         rf"\1{FILTERED}",
         signs="'",
@@ -927,7 +928,7 @@ SHAPES: Final = (
             r"(?P<before>(?:[=<>(,]|\b(?i:i?like|in|values|between|and|then|else|by|password"
             r"|sp_\w+)\b)"
             r" ?)(?<!revision identified by )[eEnNbB]?"
-            r"'(?!\[Filtered\]')(?:[^']|'')*+'(?=[,)\s;]|\Z)"
+            r"'(?!\[Filtered\]')(?:[^']|'')*'(?!')(?=[,)\s;]|\Z)"
         ),
         rf"\g<before>'{FILTERED}'",
         signs="'",
@@ -1355,7 +1356,7 @@ SHAPES: Final = (
             r"[A-Za-z0-9]{8,}+(?!\S)|"
             r"(?P<before>\b(?i:user(?:name)?|login|account|machine)[ \t]\S{1,64}\s{1,4}(?:(?:and"
             r"|with)\s)?"
-            rf"[Pp]assword[ \t](?:(?:{_LINKS})[ \t](?!(?:{_FOLLOWERS})\b|{_DESCRIBING}))?+)"
+            rf"[Pp]assword[ \t](?:(?:{_LINKS})[ \t](?!(?:{_FOLLOWERS})\b|{_DESCRIBING}))?)"
             rf"(?!\[|(?:{_LINKS}|to)\b)[^\s:=]++"
             rf"|(?P<word>\b[Pp]assword )(?!(?:{_FOLLOWERS})\b)"
             rf"(?!{_DESCRIBING})"
@@ -1372,7 +1373,7 @@ SHAPES: Final = (
             r"|word|phrase))|(?<=s)ecret"
             r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk|(?<=s)ecurestring)\w{0,16}"
             r"(?: ?|\(b?))(?P<quote>[\"'])(?!\[Filtered\])(?:(?(phrase)[ ]|(?!))"
-            r"|[^\s\"'*]){6,256}+(?P=quote)"
+            r"|[^\s\"'*]){6,256}(?P=quote)"
             r"(?! (?:not found|is forbidden|(?:does not|already) exist|in namespace|field|key\b))"
         ),
         rf"\g<word>\g<quote>{FILTERED}\g<quote>",

@@ -79,22 +79,23 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}(?!\w)")
 
 _INSTANT = re.compile(rb"0000-00-00[A ]00:00:00(?:[.,]0{1,9})?(?:A|[+-]00:00)?(?![\w-])")
 _ORDINARY = re.compile(
-    rb"""(?:
-      (?!A{18}|AAa{32}(?![Aa0-])|A*(?:a++A++){5}) [Aa]++ (?:-(?!A*(?:a++A++){4}) [Aa]++)*+ (?![Aa0-])      # words
+    rb"""
+      (?!A{18}|AAa{32}(?![Aa0-])|A*(?:a++A++){5}) [Aa]++ (?:-(?!A*(?:a++A++){4}) [Aa]++)* (?![Aa0-])      # words
     | [ .,;!?()<>*\#+$|^\n\t'"]++ | (?<!\))= | -(?=[ >0]) | &(?!\#?[Aa0]{1,8};)
     | (?<=[Aa0.-])/ | (?<!<)/(?!/) | ://(?=[a-z]) | :(?=[ \n)]|\Z)
     | (?<![Aa0-]) (?!(?:[Aa-]*0){7})
       (?!(?:A{5}0000A|(?:AA|aa)000000[Aa]|AA00AA0000|A00AA0000A|0[Aa0]{3}-?[Aa0]{3}-?[Aa]{2}00)(?![Aa0-])) (?:
           (?=[Aa0-]{1,11}+(?![Aa0-])) [Aa-]*+ (?:0{1,6}+[Aa-]*+){1,2}
-        | a++ (?:-a++)*+ -?0{1,6}+ a*+
+        | a++ (?:-a++)* -?0{1,6}+ a*+
       ) (?![Aa0-]) (?![ .()/-]{1,3}0)                                 # names with few digits
     | (?<![Aa0.-]) (?:0{1,4}\.0{1,9} | (?!(?:\.?0){9}) 0+\.0+\.0+)
       (?![Aa0.-]) (?![ .()/-]{1,3}0)                                  # decimals and versions
     | \[(?:A{2,5}|Aaaaaaaa)\]                                         # for something private
-    )*+""",
+    """,
     re.VERBOSE,
 )
-"""A form in which no rule finds anything, but for the words and names that `_questions` ask for."""
+"""What an ordinary form is made of, in which no rule finds anything, but for the words and names
+that `_questions` ask for."""
 
 
 _SUSPICIOUS = re.compile(
@@ -240,7 +241,7 @@ _WITH_QUOTES = re.compile(rb"['\"]")
 def _questions(form: bytes) -> Iterator[Question]:
     """Find out what to ask of the texts of a form."""
     rest = _INSTANT.sub(b"", form) if len(form) <= LONGEST else b"\\"
-    if not _ORDINARY.fullmatch(rest) or _SUSPICIOUS.search(rest):
+    if _ORDINARY.sub(b"", rest) or _SUSPICIOUS.search(rest):
         yield _is_no_id
         return
     named = _WITH_NAMES.search(rest)
