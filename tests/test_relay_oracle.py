@@ -79,6 +79,10 @@ KEPT_TEXTS: list[tuple[str, Callable[[str], bool], str]] = [
 KEPT_NAMES: list[tuple[str, str]] = [
     (r"(?i)(count|expires|type|url)$", "how many, until when, of which kind, where: not what"),
     (
+        r"(?i)(key|passwd|password|secret|token)[_.-]?name$",
+        "what a secret is called: `secret_name` is none",
+    ),
+    (
         r"(?i)^(?!.*(api.?key|authoriz|credent|otp|pass|private|pwd|secret|token|factor)).*auth.",
         "`auth` before another word tells the subject: `auth_user`; as the last word it is hidden",
     ),

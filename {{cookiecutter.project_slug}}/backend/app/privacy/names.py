@@ -39,11 +39,11 @@ def _table(text: str) -> list[str]:
 SENSITIVE_WORDS: Final = frozenset(
     _table(
         """
-        aadhaar adgangskode apikey authorization baggage birthdate birthday bsn clave cnpj
+        aadhaar adgangskode adresse apellido apikey authorization baggage birthdate birthday bsn clave cnpj
         codeword contrasena contrasenya contraseña contrasinal cookies coordinates cpf credential credentials creds csrf
-        cvc cvv cyfrinair disability dni dob ethnicity fjalëkalimi geburtsdatum geheim geheimnis geolocation geslo gps haslo hasło heslo iban
-        itin jelszo jelszó jeton jwt jwts kennwort kodeord latitude lng longitude losenord lozinka lykilorð lösenord maiden mdp
-        mnemonic nenosiri nif nino otp parola parolă parool pasahitza passcode passcodes passphrase passord passport passwd password
+        cvc cvv cyfrinair diagnosis disability dni dob ethnicity fjalëkalimi geburtsdatum geheim geheimnis geolocation gender geslo gps haslo hasło heslo iban
+        itin jelszo jelszó jeton jwt jwts kennwort kodeord latitude lng longitude losenord lozinka lykilorð lösenord magstripe maiden mdp
+        mnemonic nachname nenosiri nif nino otp parola parolă parool pasahitza passcode passcodes passphrase passord passport passwd password
         passwords passwort personnummer pesel postcode psk pw pwd pword religion salary salasana salasõna secret secreto secrets segredo sifre street
         senha slaptažodis slaptazodis ssn surname token tokens totp wachtwoord wagwoord xsrf şifre κωδικός συνθηματικό лозинка парол парола пароль пароля құпиясөз
         პაროლი סיסמא סיסמה گذرواژه पासवर्ड कूटशब्द পাসওয়ার্ড கடவுச்சொல் รหัสผ่าน パスワード 口令 密码 密碼 暗証番号 비밀번호 암호
@@ -78,7 +78,20 @@ SENSITIVE_HEADS: Final = frozenset(
 nothing: `session_id`."""
 
 EMPTY_WORDS: Final = frozenset(
-    {"code", "data", "hash", "header", "id", "ids", "key", "number", "str", "string", "value"}
+    {
+        "code",
+        "data",
+        "hash",
+        "header",
+        "id",
+        "ids",
+        "key",
+        "number",
+        "sha",
+        "str",
+        "string",
+        "value",
+    }
 )
 
 SENSITIVE_PAIRS: Final = frozenset(
@@ -91,7 +104,7 @@ SENSITIVE_PAIRS: Final = frozenset(
     cloud_key cloudant_key code_verifier codice_fiscale connection_string consumer_key contact_name customer_name credit_card
     datadog_key date_birth debit_card decryption_key deploy_key driver_licence driver_license
     drivers_licence drivers_license driving_licence driving_license encryption_key factor_code
-    family_name fernet_key first_name forwarded_user full_name github_key github_pat gitlab_pat given_name google_key
+    family_name fernet_key first_name forwarded_user full_name functions_key geo_location github_key github_pat gitlab_pat given_name google_key
     gpg_key health_card hmac_key home_address iam_key ibm_key identity_number instrumentation_key jenkins_crumb
     insurance_number jwt_key kata_laluan kata_sandi last_name licence_plate license_key license_plate maiden_name
     mailgun_key mailing_address maps_key legal_name marital_status master_key mat_khau mật_khẩu medical_history medical_record medicare_number mfa_code
@@ -101,7 +114,7 @@ SENSITIVE_PAIRS: Final = frozenset(
     saml_response scratch_codes secret_answer secret_key secret_phrase security_answer
     security_code security_question seed_phrase sendgrid_key service_key session_key session_state
     shared_key shipping_address signing_key sexual_orientation sl_key sms_code social_security softlayer_key sort_code ssh_key
-    steuer_id storage_key street_address street_name stripe_key subscription_key tax_id tax_number
+    steuer_id storage_key street_address street_name stripe_key subscription_key tax_id tax_number track_data
     telegram_key twilio_key two_factor unlock_code user_pass vat_number verification_code wallet_seed
     webhook_key webhook_url zip_code رمز_عبور كلمة_السر كلمة_المرور
     """
@@ -183,7 +196,19 @@ CONTAINERS: Final = frozenset({"card", "cards", "keychain", "keyring", "vault", 
 """Under these words a mapping or a list is private as a whole, a plain value is not."""
 
 PHONES: Final = frozenset(
-    {"phone", "phones", "telephone", "mobile", "msisdn", "fax", "cellphone", "tel", "whatsapp"}
+    {
+        "phone",
+        "phones",
+        "telephone",
+        "mobile",
+        "msisdn",
+        "fax",
+        "cellphone",
+        "tel",
+        "telefon",
+        "telefono",
+        "whatsapp",
+    }
 )
 """Under these words a value with enough digits is a phone number, however it is written."""
 

@@ -20,7 +20,8 @@ _KEY = re.compile(
     r"(?<![\w.\-])(?P<name>[\w.\-]++)(?:\])?(?:\\{0,7}[\"'])?(?:\[?\])?(?: (?:is|was|ist|est"
     r"|es))?\s{0,16}"
     r"(?:(?:string|str|String|char|text|bytes)(?= ?=\s?[\"']))?\s?"  # the type of a variable, in front or behind a colon
-    r"(?:: [A-Za-z_][\w.\[\]|]{0,32}(?: \| \w{1,16})?\s?(?==\s?[bru]?[\"']))?"
+    r"(?:: (?:Any|bytes|object|Optional|SecretBytes|SecretStr|str|String|string|Text)"
+    r"(?:\[[\w.\[\], |]{0,32}\])?(?: \| \w{1,16})?\s?(?==\s?[bru]?[\"']))?"
     r"(?:=>|(?::{1,3}|[+.?]|\|\|)?=(?!=)|,(?=[^\s,\"']{0,64}\d)(?=[^\s,\"']{16,}(?:[,\r\n]|\Z))|[-=]>(?=\s?[\"']|\s?\w{0,64}\d)|::(?= [\w+/]{8,}+=*(?:\s|\Z))"
     r"|\[(?=[^\]\s\"']{0,64}\d)(?=[^\]\s\"']{0,64}[A-Za-z])(?=[^\]\s\"']{8,64}\])|:(?!:|//))"
     r"(?:\+(?=[\"']))?\*{0,2}[ \t]{0,4}(?:\n(?!\s*[\w.-]+\s?[=:]))?[ \t]{0,8}(?:@(?=\"))?"
@@ -103,14 +104,16 @@ _HARMLESS = re.compile(
     r"|omitt|redact|refus|reject|remov|requir|revok|updat|verifi)ed|none|missing|must|should|cannot"
     r"|[Ff]ield|not)"
     r"(?=[\s,;)\]}&\"']|\Z)"
-    r"|<(?:[a-z]{4,10}ed|missing|none|empty|secret|hidden)>|\[(?:[a-z]{4,10}ed|[A-Z]{4,10}ED)\]"
+    r"|:[a-z_]{2,32}(?=[\s,;)]|\Z)|This (?=field|value)|<(?:[a-z]{4,10}ed|unset|missing|none|empty|secret|hidden)>|\[(?:[a-z]{4,10}ed|[A-Z]{4,10}ED)\]"
     r"|[\"']{2}(?![\w\"'])"
 )
 
 _COUNT = re.compile(r"\d{1,7}(?![\w.-])")
 _EXPRESSION = re.compile(
-    r"(?:await )?[a-z_]\w{0,32}(?:\.[a-z_]\w{0,32}){1,5}"
-    r"(?:[\[(][\"']?[A-Za-z_-]{0,40}[\"']?(?:, None)?[\])])?(?=\s*(?:[,)\n]|\Z))"
+    r"(?:(?:await )?[a-z_]\w{0,32}(?:\.[A-Za-z_]\w{0,32}){1,5}"
+    r"(?:[\[(][\"']?[A-Za-z_-]{0,40}[\"']?(?:, None)?[\])])?"
+    r"|(?:await )?[a-z_]\w{0,40}\([A-Za-z_.,= ]{0,80}\)|\((?:[a-z_]{1,32}\.[a-z_]{1,32}(?:, )?){1,4}\))"
+    r"(?=\s*(?:[,);\n]|\Z))"
 )
 """Code that fetches a value: `os.environ["DB_PASSWORD"]`, `settings.secret_key`."""
 

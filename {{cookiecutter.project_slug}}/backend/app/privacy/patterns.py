@@ -696,6 +696,12 @@ PEM: Final = (
 
 NUMBERS: Final = (
     Rule(
+        "jwt",
+        ("eyj",),
+        re.compile(r"(?<![\w-])eyJ[\w-]{6,}+\.[\w-]{4,}+(?:\.[\w-]*+){0,3}", re.ASCII),
+        TOKEN,
+    ),
+    Rule(
         "vendor-token",
         (),
         re.compile(r"[\w-]{12,}+(?:[.+/:=][\w-]++){0,16}={0,2}", re.ASCII),
@@ -715,7 +721,7 @@ NUMBERS: Final = (
         (),
         re.compile(r"[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){11,60}"),
         _iban,
-        digits=6,
+        digits=4,
     ),
     Rule(
         "card",
@@ -941,9 +947,12 @@ SHAPES: Final = (
     ),
     Rule(
         "call",
-        ("basicauth(", "digestauth(", "ntlmauth(", "networkcredential(", "directoryentry("),
+        (
+            *("basicauth(", "digestauth(", "ntlmauth(", "networkcredential(", "directoryentry("),
+            "pdo->__construct(",
+        ),
         re.compile(
-            r"\b(\w*(?i:basicauth|digestauth|ntlmauth|networkcredential|directoryentry)\()"
+            r"\b(\w*(?i:basicauth|digestauth|ntlmauth|networkcredential|directoryentry|pdo->__construct)\()"
             r"(?!\[Filtered\]|\))[^()]{1,512}+\)"
         ),
         rf"\1{FILTERED})",
@@ -952,13 +961,18 @@ SHAPES: Final = (
         "sql-password",
         ("identified ",),
         re.compile(
-            r"(\b(?:identified (?:with \S{1,64} )?by(?=[ ]\")"
-            r"|IDENTIFIED (?:WITH \S{1,64} )?BY(?! VALUES)) )(?!\[Filtered|'|\"\[Filtered)"
-            r"(?:\"[^\"\n]{1,256}(?:\"|\Z)|[^\s;,]++)"
+            r"(\b(?<!revision )(?:identified (?:with \S{1,64} )?by(?=[ ][\"'])"
+            r"|IDENTIFIED (?:WITH \S{1,64} )?BY(?! VALUES)) )(?!\[Filtered|[\"']\[Filtered)"
+            r"(?:\"[^\"\n]{1,256}(?:\"|\Z)|'[^'\n]{1,256}(?:'|\Z)|[^\s;,]++)"
         ),
         rf"\1{FILTERED}",
     ),
-    Rule("digest", ("digest ",), re.compile(r"\b([Dd]igest\s{1,4})\w{1,32}=.*"), rf"\1{TOKEN}"),
+    Rule(
+        "digest",
+        ("digest ", "hawk "),
+        re.compile(r"\b([Dd]igest\s{1,4}|[Hh]awk\s{1,4})\w{1,32}=.*"),
+        rf"\1{TOKEN}",
+    ),
     Rule(
         "command-line",
         (
@@ -979,9 +993,9 @@ SHAPES: Final = (
     ),
     Rule(
         "credential",
-        ("bearer", "basic", "negotiate", "token", "digest", "apikey"),
+        ("bearer", "basic", "negotiate", "token", "digest", "apikey", "ntlm", "gssapi"),
         re.compile(
-            r"\b(?P<scheme>(?i:bearer|basic|negotiate|token|digest|apikey)\s{1,4})"
+            r"\b(?P<scheme>(?i:bearer|basic|negotiate|token|digest|apikey|ntlm|gssapi)\s{1,4})"
             r"(?P<run>[\w\-.=+/~:%]{8,}+)"
         ),
         _credential,
@@ -1029,6 +1043,7 @@ SHAPES: Final = (
             "masterauth",
             "bindpw",
             "auth ",
+            'auth" ',
             "xoauth2",
             "cram-md5",
             "login ",
@@ -1039,9 +1054,10 @@ SHAPES: Final = (
             r"(?P<before>[3ALPabelmrs](?<![\w-].)(?:(?:(?<=P)ASS"
             r"|(?<=A)UTH(?:ENTICATE)?(?: (?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5|\w{1,32}(?= \S{8})))?"
             r"|(?<=b)indpw|(?<=r)equirepass|(?<=m)asterauth|(?<=a)uth-pass|(?<=s)nmp-server community"
-            r"|(?<=e)nable (?:secret|password)(?: \d)?|(?<=L)OGIN \"?[^\s\"]{1,64}\"?)[ \t]{1,4}"
+            r"|(?<=e)nable (?:secret|password)(?: \d)?|(?<=L)OGIN \"?[^\s\"]{1,64}\"?)[\"']?[ \t]{1,4}[\"']?"
             r"|(?<=3)34 \S{4,64}\s{1,4}))"
-            rf"(?!\[[A-Z])(?:{_RANDOM}|(?<=\r\nPASS ))[^\s/()]{{3,}}+(?=\s*(?:[\r\n\"'\\]|\Z))"
+            rf"(?!\[[A-Z])(?:{_RANDOM}|(?<=\r\nPASS ))(?:[^\s/()\"']{{3,}}+|[A-Za-z0-9+/]{{16,}}+={{0,2}})"
+            r"(?=\s*(?:[\r\n\"'\\]|\Z))"
         ),
         rf"\g<before>{FILTERED}",
     ),
@@ -1102,12 +1118,6 @@ SHAPES: Final = (
             r"(?=[^\s:/]*\d)(?=[^\s:/]*[A-Za-z])[^\s:/]{6,}+"
         ),
         rf"\1\2 / {FILTERED}",
-    ),
-    Rule(
-        "jwt",
-        ("eyj",),
-        re.compile(r"(?<![\w-])eyJ[\w-]{6,}+\.[\w-]{4,}+(?:\.[\w-]*+){0,3}", re.ASCII),
-        TOKEN,
     ),
     Rule(
         "wallet",
@@ -1318,7 +1328,7 @@ SHAPES: Final = (
         re.compile(
             rf"(?P<word>{_TELLING}(?:"
             # Whose it is, or what for.
-            r"(?P<of> (?:for|of|für|fuer|von|pour|de|del) [^\s:=]{1,64}+(?: [^\s:=]{1,64}+)?"
+            r"(?P<of> (?:for|of|für|fuer|von|pour|de|del) [^\s:=]{1,64}+(?: [^\s:=]{1,64}+){0,3}?"
             r"(?:\s?[:=]\s?| (?:is|was|ist) (?=\S*\d)))(?!\[[A-Z])(?=\S)"
             r"|(?:'s|[\"']? (?:is|was|of|for|from|with|ist|war|lautet"
             r"|est|es|это|(?:must |does not )?match(?:es)?|(?:re|un)?set to|changed to|!=|==|vs)"
@@ -1371,7 +1381,7 @@ SHAPES: Final = (
         re.compile(
             r"(?P<word>[APSTapst](?i:(?<=a)pi_?key|(?<=p)rivate_?key|(?P<phrase>(?<=p)ass(?:wd"
             r"|word|phrase))|(?<=s)ecret"
-            r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk|(?<=s)ecurestring)\w{0,16}"
+            r"|(?<=t)oken(?=\()|(?<=p)ass(?= )|(?<=p)sk|(?<=s)ecurestring(?: -String)?)\w{0,16}"
             r"(?: ?|\(b?))(?P<quote>[\"'])(?!\[Filtered\])(?:(?(phrase)[ ]|(?!))"
             r"|[^\s\"'*]){6,256}(?P=quote)"
             r"(?! (?:not found|is forbidden|(?:does not|already) exist|in namespace|field|key\b))"
@@ -1383,7 +1393,7 @@ SHAPES: Final = (
         "key-with-value",
         ("key",),
         re.compile(
-            r"(?P<name>[kK](?i:ey)[\"'\]]{0,2}(?: ?(?:=>|:=|[:=]) ?"
+            r"(?P<name>[kK](?i:ey)(?: \d{1,2}(?=:))?[\"'\]]{0,2}(?: ?(?:=>|:=|[:=]) ?"
             r"|[ \t])b?[\"']?)(?P<run>[\w+/=-]{10,}+)",
             re.ASCII,
         ),

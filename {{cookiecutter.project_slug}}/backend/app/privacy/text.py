@@ -102,6 +102,7 @@ _SUSPICIOUS = re.compile(
     rb"""
       <<<< | \$\$ | \(aa\) | \?[Aa]\?       # a passport, a text of SQL, `bo (at) x`, `=?utf-8?q?`
     | (?<![Aa0])(?:[Aa][ ]){6}[Aa](?![Aa0])  # a word that is spaced out
+    | AA00(?:[ ][A0]{4}){3}                  # an account in groups
     """,
     re.VERBOSE,
 )

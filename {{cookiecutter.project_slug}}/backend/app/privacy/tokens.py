@@ -6,6 +6,13 @@ from typing import Final
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 PREFIXED: Final = (
+    ("Adyen", "AQE", r"[\w+/=.-]{60,}"),
+    ("E2B", "e2b_", r"[0-9a-f]{32,}"),
+    ("Facebook", "EAA", r"[A-Za-z0-9]{60,}"),
+    ("Firecrawl", "fc-", r"[0-9a-f]{32}(?!\w)"),
+    ("Inngest", "signkey-prod- signkey-test- signkey-branch-", r"[0-9a-f]{32,}"),
+    ("LinkedIn", "WPL_AP0. WPL_AP1.", r"[\w.=+/-]{16,}"),
+    ("WakaTime", "waka_", r"[0-9a-z-]{32,}"),
     ("Akamai", "akab-", r"[\w-]{24,}"),
     ("Apify", "apify_api_", r"[A-Za-z0-9-]{24,}"),
     ("Asaas", "aact_prod_ aact_hmlg_", r"[\w:-]{24,}"),
@@ -36,7 +43,6 @@ PREFIXED: Final = (
     ("Razorpay", "rzp_live_ rzp_test_", r"[A-Za-z0-9]{14,}"),
     ("Sourcegraph", "sgp_ slk_", r"(?:[0-9a-f]{16}_|local_)?[0-9a-f]{40,}"),
     ("Stytch", "secret-live- secret-test- public-token-live- public-token-test-", r"[\w=-]{24,}"),
-    ("Twitter", "AAAAAAAAAAAAAAAA", r"[\w%-]{40,}"),
     ("Unkey", "unkey_", r"[A-Za-z0-9]{16,}"),
     ("Yandex", "y0_Ag y1_Ag y2_Ag y3_Ag", r"[\w-]{24,}"),
     ("YouTrack", "perm:", r"[\w=]{4,}\.[\w=]{4,}\.[\w=]{16,}"),
@@ -48,7 +54,6 @@ PREFIXED: Final = (
     ("Airtable", "pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{32,}"),
     ("Aiven", "AVNS_", r"[\w-]{16,}"),
     ("Alibaba Cloud", "LTAI", r"[A-Za-z0-9]{12,}"),
-    ("Amazon Bedrock", "ABSK", r"[A-Za-z0-9+/]{40,}=*"),
     ("Amazon Bedrock", "bedrock-api-key-", r"[\w-]{16,}"),
     ("Amazon MWS", "amzn.mws.", _UUID),
     (
@@ -83,7 +88,8 @@ PREFIXED: Final = (
     ("Docker", "SWMTKN-1-", r"[a-z0-9-]{40,}"),
     (
         "Doppler",
-        "dp.pt. dp.st. dp.ct. dp.sa. dp.said. dp.scim. dp.scrt. dp.audit.",
+        "dp.pt. dp.st. dp.ct. dp.sa. dp.said. dp.scim. dp.scrt. dp.audit."
+        " dp.st.dev. dp.st.stg. dp.st.prd.",
         r"[\w.-]{20,}",
     ),
     ("Dropbox", "sl. sl.u.", r"[\w-]{40,}"),
@@ -212,6 +218,8 @@ MARKED: Final = (
     ),
     ("hashes of passwords", "{ss", r"\{SSHA\d{0,3}\}[A-Za-z0-9+/=]{16,}"),
     ("hashes of passwords", "{sh", r"\{SHA\d{0,3}\}[A-Za-z0-9+/=]{16,}"),
+    ("Amazon Bedrock", "absk", r"ABSK[A-Za-z0-9+/]{60,}=*"),
+    ("Twitter", "aaaaaaaaaaaaaaaa", r"A{16}[\w%-]{40,}"),
     (
         "Authress",
         ".acc",
