@@ -33,11 +33,12 @@ TIME_FLOORS = [
     Floor(STRICT, "cold", most=2.5, aim=2.0),
     Floor(STRICT, "worst ms", most=20, aim=5),
     # It looks at every value, and has not reached what it aims at: it may not get slower.
-    Floor(BALANCED, "warm", most=1.6, aim=1.1),
-    Floor(BALANCED, "new", most=6.0, aim=2.0),
+    Floor(BALANCED, "warm", most=1.4, aim=1.1),
+    Floor(BALANCED, "new", most=3.8, aim=2.0),
     Floor(BALANCED, "cold", most=10.0, aim=2.5),
-    Floor(BALANCED, "worst ms", most=50, aim=20),
-    *(Floor(mode, "warm/sdk", most=1.2, aim=0.8) for mode in (STRICT, BALANCED)),
+    Floor(BALANCED, "worst ms", most=30, aim=20),
+    Floor(STRICT, "warm/sdk", most=1.2, aim=0.8),
+    Floor(BALANCED, "warm/sdk", most=1.4, aim=1.2),
     *(Floor(mode, "slope", most=1.05, aim=1.0) for mode in (STRICT, BALANCED)),
 ]
 TINY = KILOBYTE  # bytes: the event that a process has scrubbed before its first

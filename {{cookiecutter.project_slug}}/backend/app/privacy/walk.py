@@ -207,8 +207,9 @@ class _Walk:
         """Scrub the texts that were met."""
         texts = [text for _, _, text in self._waiting]
         unknown = [text for text in texts if hash(text) not in _scrubbed]
-        private = suspects(unknown)
-        found = scrub_together([text for text in private if not _may_be_json(text)])
+        private = suspects(unknown) if unknown else set()
+        plain = [text for text in private if not _may_be_json(text)]
+        found = scrub_together(plain) if plain else {}
         for text, scrubbed in found.items():
             _scrubbed.keep(text, scrubbed)
         if len(unknown) < len(texts):
@@ -271,13 +272,13 @@ class _Walk:
                     continue
                 scrubbed = _UNKNOWN
             elif kind is int or kind is float:
-                if -_LEAST_CARD < value < _LEAST_CARD:
+                if value < _LEAST_CARD:
                     continue
                 scrubbed = self.value(value, CLEAN, depth)
             elif kind is dict:
-                scrubbed = self._mapping(value, depth + 1)
+                scrubbed = self._mapping(value, depth + 1) if value else value
             elif kind is list:
-                scrubbed = self._sequence(value, depth + 1)
+                scrubbed = self._sequence(value, depth + 1) if value else value
             elif kind in _PLAIN:
                 continue
             else:
@@ -377,8 +378,8 @@ def _is_card(value: object) -> bool:
         return False
     if not isinstance(value, int | float | Decimal):
         return False
-    size: Any = abs(value)
-    return _LEAST_CARD <= size < _MOST_CARD and size == int(size) and is_card(str(int(size)))
+    whole = _LEAST_CARD <= value < _MOST_CARD and value == int(value)
+    return whole and is_card(str(int(value)))
 
 
 def _is_secret_of(option: str, value: object) -> bool:
