@@ -271,15 +271,15 @@ class _Walk:
                 ):
                     continue
                 scrubbed = _UNKNOWN
-            elif kind is int or kind is float:
+            elif kind is int:
                 if value < _LEAST_CARD:
                     continue
                 scrubbed = self.value(value, CLEAN, depth)
             elif kind is dict:
-                scrubbed = self._mapping(value, depth + 1) if value else value
+                scrubbed = self._mapping(value, depth + 1)
             elif kind is list:
-                scrubbed = self._sequence(value, depth + 1) if value else value
-            elif kind in _PLAIN:
+                scrubbed = self._sequence(value, depth + 1)
+            elif kind in _PLAIN or (kind is float and value < _LEAST_CARD):
                 continue
             else:
                 scrubbed = self.value(value, CLEAN, depth + 1)
