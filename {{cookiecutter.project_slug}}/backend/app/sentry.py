@@ -113,6 +113,9 @@ def _start(settings: object) -> None:
         warnings.simplefilter("ignore")
         sentry_sdk.init(**asked)
     transport.prove_client(sentry_sdk.get_client(), asked)
+    if asked["profiles_sample_rate"] and not options.SAFE_TO_PROFILE:
+        transport.stop_profiling()
+        log.info("Nothing is profiled: before Python 3.12 the SDK's profiler is not safe")
     tell_labels(str(asked["release"]), str(asked["environment"]))
     _state.client = sentry_sdk.get_client()
     _state.on = True

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     SENTRY_TRACES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of requests that are traced, 0 to 1."""
     SENTRY_PROFILES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
-    """Share of traced requests that are profiled, 0 to 1."""
+    """Share of traced requests that are profiled, 0 to 1; none before Python 3.12."""
     SENTRY_SAMPLING: Literal["explicit", "environment"] = "explicit"
     """`explicit` uses the two rates as set, `environment` those that fit the environment."""
     SENTRY_PRIVACY_MODE: Literal["strict", "balanced"] = "strict"

@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -56,6 +57,11 @@ RATES: Final[Mapping[str, tuple[float, float]]] = {
     "production": (0.1, 0.01),
 }
 """Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment."""
+
+
+SAFE_TO_PROFILE: Final = sys.version_info >= (3, 12)
+"""Before, the SDK's profiler now and then kills the process while it looks at another thread's
+stack (SIGSEGV; getsentry/sentry-python#6119, which is not going to be mended)."""
 
 
 def is_on(settings: object, name: str) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from sentry_sdk.client import BaseClient
 from sentry_sdk.envelope import Envelope, Item, PayloadRef
+from sentry_sdk.profiler import teardown_profiler
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.worker import BackgroundWorker
 
@@ -262,6 +263,11 @@ def prove_client(client: BaseClient, asked: Options) -> None:
             held = None if held is None or not held["provided_by_user"] else held
         if held != value:
             raise UnexpectedSdkError(f"it did not take the option {name}")
+
+
+def stop_profiling() -> None:
+    """Stop what takes samples; the options stay as they are."""
+    teardown_profiler()
 
 
 def silence_http_library() -> None:

@@ -1,6 +1,6 @@
 """Bugsink: a real server that speaks Sentry's protocol, run on loopback with a database of its own.
 
-`make e2e` installs it into backend/.bugsink, apart from the service: what it pins is its own affair.
+`make e2e` installs it into backend/.venv/bugsink, apart from the service: what it pins is its own affair.
 """
 
 import json
@@ -23,7 +23,7 @@ import httpx
 
 from tests.wire.server import BACKEND
 
-PYTHON = BACKEND / ".bugsink" / "bin" / "python"
+PYTHON = BACKEND / ".venv" / "bugsink" / "bin" / "python"
 LOG = "bugsink.log"
 PATIENCE = 30.0  # seconds for it to start, and for a report to be seen in it
 

@@ -698,6 +698,26 @@ def test_a_stop_under_way_does_not_relax_the_rules(monkeypatch: pytest.MonkeyPat
     assert sentry._state.rules.mode == "balanced"
 
 
+def profiler() -> object:
+    """Return what takes the samples, if anything does."""
+    scheduler: object = importlib.import_module(
+        "sentry_sdk.profiler.transaction_profiler"
+    )._scheduler
+    return scheduler
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_nothing_is_profiled_where_that_could_kill_the_process(
+    safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "SAFE_TO_PROFILE", safe)
+    start(SENTRY_PROFILES_SAMPLE_RATE=0.5)
+    assert sentry_sdk.get_client().options["profiles_sample_rate"] == 0.5
+    assert (profiler() is not None) is safe
+    sentry.shutdown_sentry(timeout=0)
+    importlib.import_module("sentry_sdk.profiler").teardown_profiler()
+
+
 def test_a_client_that_others_start_is_told_nothing(
     sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:

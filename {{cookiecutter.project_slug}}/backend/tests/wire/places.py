@@ -30,6 +30,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Message
 
 from app import sentry
+from app.telemetry.options import SAFE_TO_PROFILE
 from tests.wire.canaries import Canary
 
 log = logging.getLogger("app.planting")
@@ -998,7 +999,8 @@ def _places() -> Iterator[Place]:
         for name, plant in group.items():
             yield Place(name, plant, static=("event", kind), stream=("event", kind))
     for name, (plant, static, stream) in PROFILED.items():
-        yield Place(name, plant, static=("event", static), stream=("event", stream))
+        arriving = [("event", each) if SAFE_TO_PROFILE else ("event",) for each in (static, stream)]
+        yield Place(name, plant, static=arriving[0], stream=arriving[1])
     yield Place("a session", _session)
     yield Place("a report of what was lost", _report)
     for kind in KINDS:

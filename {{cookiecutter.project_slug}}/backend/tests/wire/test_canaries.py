@@ -15,6 +15,7 @@ import pytest
 
 from app.telemetry import transport
 from app.telemetry.items import FORMS
+from app.telemetry.options import SAFE_TO_PROFILE
 from tests.wire import places
 from tests.wire.canaries import Canary, found
 from tests.wire.listener import Listener, listen
@@ -40,8 +41,11 @@ LIFECYCLES: dict[str, dict[str, object]] = {
     "stream": {
         "trace_lifecycle": "stream",
         "profiles_sample_rate": None,
-        "profile_session_sample_rate": 1.0,
-        "profile_lifecycle": "trace",
+        **(
+            {"profile_session_sample_rate": 1.0, "profile_lifecycle": "trace"}
+            if SAFE_TO_PROFILE
+            else {}
+        ),
     },
 }
 
@@ -106,6 +110,7 @@ def run(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator
             ):
                 answers = list(pool.map(lambda each: call(client, *each), enumerate(PLACES)))
             listener.settle()
+            assert server.process.poll() is None, server.log[-5000:]
             server.stop()
             assert "Sentry is off" not in server.log
         yield Run(mode, lifecycle, listener, answers)
@@ -149,7 +154,10 @@ def test_no_canary_arrives(run: Run) -> None:
 def test_every_type_of_item_arrives(run: Run) -> None:
     arrived = {item.type for item in run.listener.items()}
     common = {"event", "log", "trace_metric", "check_in", "session", "sessions", "client_report"}
-    traced = {"static": {"transaction", "span", "profile"}, "stream": {"span", "profile_chunk"}}
+    traced = {"static": {"transaction", "span"}, "stream": {"span"}}
+    if SAFE_TO_PROFILE:
+        traced["static"].add("profile")
+        traced["stream"].add("profile_chunk")
     assert common | traced[run.lifecycle] <= arrived
     assert arrived <= transport.EVENTS | FORMS.keys() | transport.REBUILT.keys()
 
