@@ -68,8 +68,8 @@ def tells_of_nobody(found: str) -> bool:
 KEPT_TEXTS: list[tuple[str, Callable[[str], bool], str]] = [
     (
         "bearer",
-        matches(r"(?is)bearer\s+([\w.=+/~:%-]{0,7}|[a-z._-]{1,23})([^\w.=+/~:%-].*)?"),
-        "a word as in `the bearer of bad news`; a token has eight characters, and not letters alone",
+        matches(r"(?is)bearer\s+([\w.=+/~:%-]{0,7}|[a-z.=+/~:%_-]{1,23})([^\w.=+/~:%-].*)?"),
+        "a word as in `the bearer of bad news`; a token has eight characters, not letters or signs alone",
     ),
     ("creditcard", is_no_card, "a wrong check digit, or the groups of several numbers"),
     ("ip", tells_of_nobody, "the machine itself, any, or the prefix of a mapped address"),

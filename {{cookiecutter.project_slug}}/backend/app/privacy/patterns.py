@@ -170,6 +170,7 @@ _LINES = str.maketrans("", "", "\r\n\t")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ASSIGNED = re.compile(r"(?!id=|key=|token=)[a-z_]{1,32}=")
 _BEFORE_CARD = re.compile(r"(?<![A-Za-z0-9])[xX]\Z|\\[nrt]\Z|%B\Z|=\+\Z")
+_GRANTED = re.compile(r"(?:error\w{0,16}|expires?_\w{2,3}|max_age|realm|scope|token_type)=")
 _CARD_GROUPS: Final[tuple[list[int], ...]] = ([4, 4, 4], [4, 6], [])
 """How many digits stand in the groups of a card's number before its last."""
 
@@ -300,7 +301,7 @@ def _credential(match: re.Match[str]) -> str:
     run = match["run"]
     if (
         run in REPLACEMENTS
-        or _ASSIGNED.match(run)
+        or _GRANTED.match(run)
         or (match["scheme"][0] in "dD" and _CHECKSUM.fullmatch(run))
         or not (any(map(str.isdigit, run)) or _CAMEL.search(run) or len(run) >= _LONG_RUN)
     ):
@@ -463,7 +464,8 @@ def _address(match: re.Match[str]) -> str:
 def _address_6(match: re.Match[str]) -> str:
     run = match[0]
     before, after = _around(match)
-    run = run.rstrip(":.") if not run.endswith("::") else run
+    # A colon behind an address belongs to the sentence.
+    run = run.rstrip(":.") if not run.endswith("::") else f"{run.rstrip(':')}::"
     bare = run.partition("%")[0]
     if (
         bare.count(":") < _LEAST_COLONS
@@ -727,7 +729,7 @@ NUMBERS: Final = (
         "card",
         (),
         re.compile(
-            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>  ?|[._+\u2013-])[0-9]{4,6}(?:(?P=a)[0-9]{1,7}){1,4})(?![0-9])"
+            r"[0-9]{4}(?:[0-9]{9,15}|(?P<a>  ?|[._+\u2013-])[0-9]{4,6}(?:(?P=a)[0-9]{1,7}){1,4})(?![0-9]|[.-][0-9]{4})"
         ),
         _card,
         digits=13,
@@ -1136,7 +1138,7 @@ SHAPES: Final = (
         ("@", "\uff20"),
         re.compile(
             # What stands before `=` is its name, or whom a bounce is about.
-            rf"(?:(?<!{_LOCAL})(?P<before>{_LOCAL}++=(?={_LOCAL}))?{_LOCAL}++|\"[^\"\n]{{1,64}}\")"
+            rf"(?:(?<!{_LOCAL})(?P<before>{_LOCAL}++=(?={_LOCAL}))?{_LOCAL}++|\"[^\"\n]{{1,64}}\"|(?<=[/'{{}}|=]))"
             rf"[@\uff20]{_HOST}"
         ),
         _email,
@@ -1404,7 +1406,8 @@ SHAPES: Final = (
         "windows-path",
         ("\\",),
         re.compile(
-            r"(?P<path>(?<![A-Za-z])(?:[A-Za-z]:\\{1,4}|\\{2,4}(?=[\w.$-]{1,64}\\))"
+            r"(?P<path>(?<![A-Za-z])(?:[A-Za-z]:\\{1,4}|\\{2,4}(?=[\w.$-]{1,64}\\)"
+            r"|\\{1,4}Users\\{1,4})"
             r"(?:[^\\/:*?\"'<>|\r\n]{1,128}\\{1,4}){0,32}[^\\/:*?\"'<>|\s]*+)"
         ),
         _last_component,
