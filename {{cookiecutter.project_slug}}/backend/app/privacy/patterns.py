@@ -1138,7 +1138,7 @@ SHAPES: Final = (
         ("@", "\uff20"),
         re.compile(
             # What stands before `=` is its name, or whom a bounce is about.
-            rf"(?:(?<!{_LOCAL})(?P<before>{_LOCAL}++=(?={_LOCAL}))?{_LOCAL}++|\"[^\"\n]{{1,64}}\"|(?<=[/'{{}}|=]))"
+            rf"(?:(?<!{_LOCAL})(?P<before>{_LOCAL}++=(?={_LOCAL}))?{_LOCAL}++(?:['{{}}|]{_LOCAL}*+){{0,4}}|\"[^\"\n]{{1,64}}\"|(?<=[/'{{}}|=]))"
             rf"[@\uff20]{_HOST}"
         ),
         _email,

@@ -346,6 +346,11 @@ def test_a_secret_does_not_pass_in_any_of_the_usual_forms(texts: list[str]) -> N
         *(("cc_4111111111111111", "cc_[CARD]"), ("4111  1111  1111  1111", "[CARD]")),
         *(("%B4111111111111111^", "%B[CARD]^"), ("4111_1111_1111_1111", "[CARD]")),
         ("IBAN: DE89\xa03704\xa00044\xa00532\xa00130\xa000", "IBAN: [IBAN]"),
+        *(
+            ("for o'brien{x}@example.com", "for [EMAIL]"),
+            ("https://x.io/@bo.roe", "https://x.io/[EMAIL]"),
+        ),
+        *(("x 64:ff9b:::", "x [IP]:"), ("4000 0000 02 4000-0000-0000-0002", "4000 0000 02 [CARD]")),
         ("got RO66 JDCL GM8W J4VR GGZI SGOY and", "got [IBAN] and"),
         ("fødselsnummer 130989 44308", "fødselsnummer [SSN]"),
         *(
