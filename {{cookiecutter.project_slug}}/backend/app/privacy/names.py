@@ -186,7 +186,7 @@ NAMING: Final = frozenset({"field", "name", "prefix"})
 CALLED: Final = frozenset({"cookie", "csrf", "header", "key", "password", "secret", "token"})
 """A name that ends in one of the first, after one of these, tells what a secret is called."""
 
-COUNTS: Final = frozenset({"cookies", "sessions", "tokens"})
+COUNTS: Final = frozenset({"cookies", "tokens"})
 """A number under one of these says how many there are."""
 
 SAFE_TOKENS: Final = frozenset({"cached", "completion", "input", "output", "prompt", "reasoning"})

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from app.privacy.names import (
     CONTAINER,
+    COUNTED,
     GLUED,
     GLUED_ENDS,
     SENSITIVE,
@@ -137,7 +138,7 @@ _ROOT = re.compile(rf"(?<!\w)/(?:{ROOTS})/|/(?:home|Users|user/\w)/|(?:sftp|scp|
 _NAME = re.compile(
     r"(?<![\w.-])([\w-]{2,20} )?([\w.-]++)\]?[\"'\\]*+(?: (?:is|was|ist|est|es))?\s{0,4}[=:,]"
 )
-_NAMED: Final = frozenset({SENSITIVE, CONTAINER})
+_NAMED: Final = frozenset({SENSITIVE, COUNTED, CONTAINER})
 
 _ROOTING = set(re.findall(r"\w+", ROOTS.lower())) | {"scp", "sftp", "smb", "user"}
 _LINKING = _words_of(rule for rule in RULES if rule.name == "url-token") | {
@@ -149,19 +150,8 @@ _NEEDED = _words_of(rule for rule in RULES if not rule.signs and not rule.digits
 _CODING = _words_of(rule for rule in RULES if 0 < rule.digits < _MANY_DIGITS)
 _NUMBERING = _words_of(rule for rule in RULES if rule.digits) | TELLING_WORDS
 _SAID = {
-    "bssid",
-    "hardware",
-    "mac",
-    "physical",
-    "attendee",
-    "cn",
-    "dot",
-    "identified",
-    "organizer",
-    "ou",
-    "password",
-    "sender",
-    "username",
+    *("attendee", "cn", "dot", "identified", "organizer", "ou", "password", "sender", "username"),
+    *("bssid", "hardware", "mac", "physical"),
 }
 """Words that tell of something private even where there is no digit and no name of a value."""
 
@@ -172,16 +162,7 @@ _naming = _encoded(STEMS)
 _glued = _any_of({*GLUED, *GLUED_ENDS})
 _within = _any_of(_NEEDED | _NUMBERING | STEMS)
 _GLUED_PARTS: Final = (
-    b"pw",
-    b"pass",
-    b"token",
-    b"secret",
-    b"key",
-    b"cre",
-    b"card",
-    b"ses",
-    b"ofbirth",
-    b"social",
+    *(b"pw", b"pass", b"token", b"secret", b"key", b"cre", b"card", b"ses", b"ofbirth", b"social"),
 )
 """What some of which is in each name that is written as one word."""
 
@@ -280,6 +261,8 @@ _AT_ONCE: Final = frozenset({_is_no_id, _has_word_within})
 
 def suspects(texts: list[str]) -> set[str]:
     """Return those of the texts that have to be searched, and remember the others as clean."""
+    if not texts:
+        return set()
     joined = _BETWEEN.join(texts)
     if " at 0x" in joined:
         joined = _ADDRESS.sub("", joined)
@@ -287,7 +270,8 @@ def suspects(texts: list[str]) -> set[str]:
     encoded = joined.encode("utf-8", "backslashreplace")
     forms = encoded.translate(_FORM).split(b"\0")
     if len(forms) != len(texts):
-        return set(texts)
+        odd = {text for text in texts if _BETWEEN in text}
+        return odd | suspects([text for text in texts if text not in odd])
     words = encoded.translate(_WORDS).split(b"\0")
     asked = [
         each for each in zip(texts, words, map(_forms.__getitem__, forms), strict=True) if each[2]

@@ -626,6 +626,20 @@ def test_no_pattern_repeats_a_group_possessively() -> None:
         assert not re.search(r"(?<!\\)\)(?:[*+?]|\{[\d,]+\})\+", source), module
 
 
+def test_each_name_that_is_written_as_one_word_is_looked_for() -> None:
+    parts = [part.decode() for part in texts_of._GLUED_PARTS]
+    for glued in (*names.GLUED, *names.GLUED_ENDS):
+        assert any(part in glued for part in parts), glued
+
+
+@pytest.mark.parametrize("name", sorted(names.COUNTS))
+def test_what_can_be_counted_is_hidden_where_it_is_no_count(name: str) -> None:
+    assert scrub({name: 12}) == {name: 12}
+    assert scrub({name: "abcdefgh"}) == {name: "[Filtered]"}
+    assert scrub_text(f"{name}: 12 of 40") == f"{name}: 12 of 40"
+    assert scrub_text(f"{name}: abcdefgh") == f"{name}: [Filtered]"
+
+
 def test_there_are_tokens_of_many_services() -> None:
     assert len({service for service, *_ in (*tokens.PREFIXED, *tokens.MARKED)}) >= 80
 
