@@ -47,6 +47,8 @@ class _State:
     """The SDK's client that was started here: another's reports would pass by the filter."""
     rules: EventFilter = field(default_factory=EventFilter)
     names_server: bool = False
+    said: bool = False
+    """Whether the log says that another client has taken the place of this one."""
 
 
 _state = _State()
@@ -117,7 +119,7 @@ def _start(settings: object) -> None:
         transport.stop_profiling()
         log.info("Nothing is profiled: before Python 3.12 the SDK's profiler is not safe")
     tell_labels(str(asked["release"]), str(asked["environment"]))
-    _state.client = sentry_sdk.get_client()
+    _state.client, _state.said = sentry_sdk.get_client(), False
     _state.on = True
 
 
@@ -243,10 +245,12 @@ def _quietly(function: Callable[P, R]) -> Callable[P, R | None]:
 
 def _is_ours() -> bool:
     """Whether the SDK's client is still the one that was started here: others scrub nothing."""
-    if sentry_sdk.get_client() is _state.client:
+    client = sentry_sdk.get_client()
+    if client is _state.client or not isinstance(client, type(_state.client)):
         return True
-    _state.on = False
-    log.error("Sentry was started anew by other code, past the privacy filter: no more is reported")
+    if not _state.said:
+        _state.said = True
+        log.error("Other code has started Sentry anew, past the privacy filter: it is told nothing")
     return False
 
 

@@ -727,7 +727,7 @@ def test_a_client_that_others_start_is_told_nothing(
     assert sentry.capture_exception(raised(PERSON)) is None
     sentry_sdk.flush(2)
     assert sent == []
-    assert caplog.text.count("started anew by other code") == 1
+    assert caplog.text.count("Other code has started Sentry anew") == 1
 
 
 def test_what_waits_is_sent_where_the_client_fails_to_close(
