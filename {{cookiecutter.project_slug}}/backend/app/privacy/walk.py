@@ -118,16 +118,16 @@ _JSON = re.compile(r"[\[{][\[{]?\s?\"")
 _decoder: Final = json.JSONDecoder()
 
 
-def _may_be_json(text: str) -> bool:
-    return text[-1:] in {"}", "]"} and _JSON.search(text) is not None
+def _json_in(text: str) -> re.Match[str] | None:
+    return _JSON.search(text) if text[-1:] in {"}", "]"} else None
 
 
 def _scrub_json(text: str) -> str | None:
     """Scrub JSON at the end of a text by its names; None where there is none, or none is private."""
-    if len(text) > LONGEST or not _may_be_json(text):
+    begin = _json_in(text) if len(text) <= LONGEST else None
+    if begin is None:
         return None
-    begin = _JSON.search(text)
-    start = begin.start() if begin else 0
+    start = begin.start()
     try:
         decoded, end = _decoder.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -208,7 +208,7 @@ class _Walk:
         texts = [text for _, _, text in self._waiting]
         unknown = [text for text in texts if hash(text) not in _scrubbed]
         private = suspects(unknown) if unknown else set()
-        plain = [text for text in private if not _may_be_json(text)]
+        plain = [text for text in private if not _json_in(text)]
         found = scrub_together(plain) if plain else {}
         for text, scrubbed in found.items():
             _scrubbed.keep(text, scrubbed)

@@ -38,7 +38,7 @@ class EventFilter(PIIFilter):
         """Return a clean copy of an event, a transaction or a check-in.
 
         The hint is what the SDK hands to a hook beside the event: `strict` finds in it the code
-        whose constants a message may keep. What is clean already is returned as it is.
+        whose own words a message may keep. What is clean already is returned as it is.
         """
         if type(event) is Clean and event.rules is self:
             return event

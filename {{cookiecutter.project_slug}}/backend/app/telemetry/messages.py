@@ -210,10 +210,14 @@ _UNNAMED: Final[Mapping[type, str]] = {
 }
 
 
+def _text_of(file: str) -> str:
+    return "".join(linecache.getlines(file))
+
+
 @lru_cache(maxsize=256)
 def _source_of(file: str) -> _Source:
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse(_text_of(file))
     except (SyntaxError, ValueError, RecursionError):  # there is none, or it was replaced by now
         return _Source()
     nodes: dict[tuple[str, int], list[ast.AST]] = {}
@@ -313,11 +317,7 @@ class _Reader(ast.NodeVisitor):
         elif _EXCEPTION.search(name):
             self._say_first(node.args)
         self.said.update(_texts_in(node))
-        self.visit(node.func)
-        for argument in node.args:
-            self.visit(argument)
-        for keyword in node.keywords:
-            self.visit(keyword)
+        self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
         name = node.arg or ""
@@ -349,7 +349,7 @@ class _Reader(ast.NodeVisitor):
 def is_written(text: str, module: str = "") -> bool:
     """Whether a text stands in the source of a module, or in parts in that of the service's own."""
     files = [file_of(module)] if module else _own_files(len(sys.modules))
-    sources = ["".join(linecache.getlines(file)) for file in files]
+    sources = [_text_of(file) for file in files]
     parts = [text] if module else _LIST.split(text)
     return all(any(part in source for source in sources) for part in parts)
 
@@ -404,7 +404,7 @@ def names_logger(file: str, name: str) -> bool:
 
 def _calls(file: str, function: str, text: str) -> bool:
     """Whether a source hands a text to a function. A text elsewhere may be anybody's name."""
-    source = "".join(linecache.getlines(file))
+    source = _text_of(file)
     call = rf"""\b{function}\(\s*(?:\w+\s*=\s*)?["']{re.escape(text)}["']"""
     return text in source and re.search(call, source) is not None
 

@@ -221,8 +221,9 @@ def transaction_name(name: object, source: object) -> str | None:
         for end in range(len(parts) - 1, 0, -1):
             home, path = ".".join(parts[:end]), ".".join(parts[end:])
             found = find(home, path)
-            proves = {FunctionType: is_function(path, home), type: is_class(home, path)}
-            if any(isinstance(found, kind) and proved for kind, proved in proves.items()):
+            if isinstance(found, FunctionType) and is_function(path, home):
+                return scrub_string(name)
+            if isinstance(found, type) and is_class(home, path):
                 return scrub_string(name)
     return None
 
