@@ -18,6 +18,7 @@ MANIFEST = {
         "PRIVACY.md",
         "backend/app/sentry.py",
         "backend/app/telemetry",
+        "backend/disclosure.py",
         "backend/tests/e2e",
         "backend/tests/unit/test_event_filter_properties.py",
         "backend/tests/unit/test_preview.py",

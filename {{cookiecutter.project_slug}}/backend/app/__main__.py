@@ -5,7 +5,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from pydantic import ValidationError
+from pydantic_core import to_json
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
@@ -21,15 +23,16 @@ from app.auth import issuer
 from app.auth.token import TokenError
 from app.auth.verifier import Verifier
 from app.core import config
-from app.db import engines, roles
+from app.db import dispose, roles
 # {% if cookiecutter.include_sentry == "yes" %}
-from app.telemetry.disclosure import render_document
 from app.telemetry.preview import render_preview
 # {% endif %}
 from app.tenancy import is_reachable, lifecycle
 from app.tenancy.models import checked_name
+from app.tenancy.quotas import check_tables
 
 Result = TypeVar("Result")
+Step = TypeVar("Step")
 BACKEND = Path(__file__).parents[1]
 
 
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = f"{each['loc'][0]}: " if each["loc"] else ""
             print(where + each["msg"].removeprefix("Value error, "), file=sys.stderr)
     except SettingsError as error:
-        print(f"{error}: a list is written as JSON.", file=sys.stderr)
+        print(f"{error}: a list or a map is written as JSON.", file=sys.stderr)
     except (RefusedError, roles.UnsafeRoleError, CommandError) as error:
         print(error, file=sys.stderr)
     except lifecycle.UnknownTenantError as error:
@@ -69,8 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     database = commands.add_parser("db", help="migrate the database, or check that it serves")
-    database.add_argument("action", choices=["upgrade", "check"])
-    database.set_defaults(command=_database)
+    actions = database.add_subparsers(required=True, metavar="ACTION")
+    upgrade = actions.add_parser("upgrade", help="bring it to the newest schema")
+    upgrade.add_argument(
+        "--partitions",
+        metavar="N",
+        help="divide each tenants' table of a new PostgreSQL database by hash of the tenant",
+    )
+    upgrade.set_defaults(command=_upgrade)
+    check = actions.add_parser("check", help="see whether it can be served from")
+    check.set_defaults(command=_check)
 
     tenant = commands.add_parser("tenant", help="create, suspend, resume, export or erase a tenant")
     tenant.add_argument("action", choices=["create", "suspend", "resume", "export", "erase"])
@@ -81,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--tenant", required=True)
     token.add_argument("--user", required=True)
     token.add_argument("--scope", default="", help="space-separated scopes")
+    token.add_argument(
+        "--membership", action="append", default=[], metavar="TENANT", help="another tenant"
+    )
     token.set_defaults(command=_token)
     # {% if cookiecutter.include_sentry == "yes" %}
 
@@ -89,14 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     preview = actions.add_parser("preview", help="a sample error, before and after")
     preview.add_argument("--html", type=Path, metavar="FILE", help="write it as a page")
     preview.set_defaults(command=lambda arguments: _print(render_preview(arguments.html)))
-    document = actions.add_parser("document", help="all that may be sent: the text of PRIVACY.md")
-    document.set_defaults(command=lambda _: _print(render_document()))
     # {% endif %}
     return parser
 
 
 def _run(_: argparse.Namespace) -> None:
     settings = config.settings
+    check_tables(settings.TENANT_ROW_QUOTAS)
     _in_loop(roles.check(settings))
     print(f"API documents at http://{settings.HOST}:{settings.PORT}/docs", flush=True)
     if not settings.AUTH_ISSUER:
@@ -120,14 +133,17 @@ def _run(_: argparse.Namespace) -> None:
     )
 
 
-def _database(arguments: argparse.Namespace) -> None:
-    if arguments.action == "upgrade":
-        command.upgrade(Config(BACKEND / "alembic.ini"), "head")
-        print("The database is up to date.")
-    else:
-        _in_loop(roles.check(config.settings))
-        _in_loop(is_reachable())
-        print("The database is ready.")
+def _upgrade(arguments: argparse.Namespace) -> None:
+    options = [] if arguments.partitions is None else [f"partitions={arguments.partitions}"]
+    alembic = Config(BACKEND / "alembic.ini", cmd_opts=argparse.Namespace(x=options))
+    command.upgrade(alembic, "head")
+    print("The database is up to date.")
+
+
+def _check(_: argparse.Namespace) -> None:
+    _in_loop(roles.check(config.settings))
+    _in_loop(is_reachable())
+    print("The database is ready.")
 
 
 def _tenant(arguments: argparse.Namespace) -> None:
@@ -137,12 +153,9 @@ def _tenant(arguments: argparse.Namespace) -> None:
             tenant, new = _in_loop(lifecycle.create(name))
             print(f"The tenant {name} is {tenant.status}{'' if new else ' already'}.")
         case "export":
-            _in_loop(_print_each(lifecycle.export(name)))
+            _in_loop(_export(name))
         case "erase":
-            _in_loop(
-                _print_each(f"{table}: {rows} rows" async for table, rows in lifecycle.erase(name))
-            )
-            print(f"The tenant {name} is erased.")
+            _in_loop(_erase(name))
         case step:
             tenant = _in_loop(
                 {"suspend": lifecycle.suspend, "resume": lifecycle.resume}[step](name)
@@ -156,9 +169,12 @@ def _token(arguments: argparse.Namespace) -> None:
         raise RefusedError(
             "AUTH_ISSUER is set: tokens come from that issuer, not from the local one."
         )
-    checked_name(arguments.tenant)
+    for tenant in (arguments.tenant, *arguments.membership):
+        checked_name(tenant)
     try:
-        token = issuer.issue(settings, arguments.tenant, arguments.user, arguments.scope)
+        token = issuer.issue(
+            settings, arguments.tenant, arguments.user, arguments.scope, arguments.membership
+        )
     except (OSError, ValueError, KeyError) as error:
         raise RefusedError(
             f"AUTH_LOCAL_KEY_FILE names a file that can't be used ({type(error).__name__})."
@@ -177,14 +193,38 @@ def _in_loop(work: Coroutine[object, object, Result]) -> Result:
         try:
             return await work
         finally:
-            await engines.dispose()
+            await dispose()
 
     return asyncio.run(run())
 
 
-async def _print_each(lines: AsyncIterator[str]) -> None:
-    async for line in lines:
-        _print(line)
+async def _export(name: str) -> None:
+    async for table, row in _shown(lifecycle.export(name), lambda rows, _: f"{rows} rows"):
+        _print(to_json({"table": table, "row": row}).decode())
+
+
+async def _erase(name: str) -> None:
+    def told(_: int, step: lifecycle.Erasure) -> str:
+        return f"{sum(step.deleted.values())} rows"
+
+    async for step in _shown(lifecycle.erase(name), told):
+        for table, rows in (step.left or {}).items():
+            _print(f"{table}: {step.deleted[table]} rows erased, {rows} left")
+    print(f"The tenant {name} is erased.")
+
+
+async def _shown(
+    steps: AsyncIterator[Step], told: Callable[[int, Step], str]
+) -> AsyncIterator[Step]:
+    """Say on standard error how far long work is, every second."""
+    said = time.monotonic()
+    count = 0
+    async for step in steps:
+        yield step
+        count += 1
+        if time.monotonic() - said >= 1:
+            said = time.monotonic()
+            print(f"{told(count, step)} so far", file=sys.stderr, flush=True)
 
 
 def _print(text: str) -> None:

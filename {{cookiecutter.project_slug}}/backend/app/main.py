@@ -9,19 +9,20 @@ from app.api import edge, health, tenants
 from app.auth.verifier import Verifier
 from app.core import config, errors
 from app.core.config import Settings
-from app.db import engines, roles
+from app.db import configure, dispose, roles
 from app.observability import logging
 from app.projects import routes as projects
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import init_sentry, shutdown_sentry
 # {% endif %}
+from app.tenancy.quotas import RateLimits, check_tables
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without settings it takes those of the environment."""
     settings = settings or config.settings
     logging.configure(settings.LOG_LEVEL)
-    engines.configure(settings)
+    configure(settings)
     # {% if cookiecutter.include_sentry == "yes" %}
     init_sentry(settings, lambda: app.routes)  # asked for when a report names one
     # {% endif %}
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.verifier = Verifier(settings)
+    app.state.rate_limits = RateLimits(settings)
     errors.install(app)
     edge.install(app, settings)
     app.include_router(health.router)
@@ -43,10 +45,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Check the database's roles before the first request; close what is open after the last."""
+    """Check roles and quotas before the first request; close what is open after the last."""
     await roles.check(app.state.settings)
+    check_tables(app.state.settings.TENANT_ROW_QUOTAS)
     yield
-    await engines.dispose()
+    await app.state.rate_limits.close()
+    await dispose()
     # {% if cookiecutter.include_sentry == "yes" %}
     shutdown_sentry()
     # {% endif %}

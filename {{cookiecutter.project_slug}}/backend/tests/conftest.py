@@ -1,6 +1,7 @@
 """What the tests share: a migrated database of each kind, the application, and its callers."""
 
 import os
+import sqlite3
 
 # Tests take nothing from the developer's own .env file.
 os.environ["ENV_FILE"] = ""
@@ -31,10 +32,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+FOUND = pytest.StashKey[str]()
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with find_cluster() as found:
+        request.config.stash[FOUND] = f"and PostgreSQL {found.version()}"
         yield found
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which databases were tried: a test that is skipped is easily overlooked."""
+    postgresql = config.stash.get(FOUND, "alone: PostgreSQL was not asked for, or not found")
+    terminalreporter.write_line(f"Databases: SQLite {sqlite3.sqlite_version} {postgresql}")
 
 
 @pytest.fixture(scope="session")

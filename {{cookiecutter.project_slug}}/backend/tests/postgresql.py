@@ -52,21 +52,28 @@ class Cluster:
         """Return a URL that signs in as the superuser: what no setting may name."""
         return self._url.set(database=database).render_as_string(hide_password=False)
 
+    def version(self) -> str:
+        """Return the server's version, as it writes it."""
+        return str(self._ask("fetchval", "SHOW server_version"))
+
     def execute(self, database: str, statement: str) -> None:
         """Run a statement as the superuser."""
-        self._execute(statement, database)
+        self._ask("execute", statement, database)
 
-    def _execute(self, statement: str, database: str | None = None) -> None:
+    def _execute(self, statement: str) -> None:
+        self._ask("execute", statement)
+
+    def _ask(self, method: str, statement: str, database: str | None = None) -> object:
         url = self._url.set(drivername="postgresql", database=database or self._url.database)
 
-        async def run() -> None:
+        async def run() -> object:
             connection = await asyncpg.connect(url.render_as_string(hide_password=False))
             try:
-                await connection.execute(statement)
+                return await getattr(connection, method)(statement)
             finally:
                 await connection.close()
 
-        asyncio.run(run())
+        return asyncio.run(run())
 
 
 @contextmanager

@@ -5,21 +5,26 @@ import logging
 import time
 from http import HTTPStatus
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.dependencies.auth import TENANT_HEADER
 from app.core.config import Settings
 from app.core.errors import SAFE_HEADERS, Problem, problem_response
 from app.core.request_id import HEADER, accept_request_id
+from app.tenancy import serving_request
+from app.tenancy.quotas import QuotaExceededError
 
 log = logging.getLogger("app.request")
 
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Put the edge around an application. The last one added is the first one passed."""
+    app.add_exception_handler(QuotaExceededError, _on_exceeded_quota)
     app.add_middleware(TimeLimit, seconds=settings.REQUEST_TIMEOUT)
     app.add_middleware(BodyLimit, size=settings.MAX_BODY_BYTES)
     if settings.CORS_ORIGINS:
@@ -27,12 +32,18 @@ def install(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.CORS_ORIGINS,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "If-Match", HEADER],
-            expose_headers=["ETag", "Location", HEADER],
+            allow_headers=["Authorization", "If-Match", HEADER, TENANT_HEADER],
+            expose_headers=["ETag", "Location", "Retry-After", HEADER],
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.TRUSTED_HOSTS)
     app.add_middleware(PlainTextErrors)
     app.add_middleware(RequestId)
+
+
+async def _on_exceeded_quota(request: Request, error: Exception) -> Response:
+    assert isinstance(error, QuotaExceededError)  # noqa: S101 - narrows the type
+    headers = {"Retry-After": str(error.retry_after)}
+    return problem_response(429, str(error), headers, limit=error.limit)
 
 
 class RequestId:
@@ -61,7 +72,8 @@ class RequestId:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            with serving_request():
+                await self.app(scope, receive, send_with_id)
         finally:
             # The route's template, not the path: ids and names in a path are not for the log.
             route = getattr(scope.get("route"), "path", "(no route)")
@@ -128,7 +140,10 @@ class BodyLimit:
 
 
 class TimeLimit:
-    """Give up on a request that takes too long, so that it can't hold a connection for ever."""
+    """Give up on a request that takes too long, so that it can't hold a connection for ever.
+
+    An answer that is streamed may take longer, as long as it goes on.
+    """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self.app = app
@@ -140,13 +155,15 @@ class TimeLimit:
             await self.app(scope, receive, send)
             return
         answered = False
+        limit = asyncio.timeout(self.seconds)
 
         async def watch(message: Message) -> None:
             nonlocal answered
             answered = True
             await send(message)
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
 
-        limit = asyncio.timeout(self.seconds)
         try:
             async with limit:
                 await self.app(scope, receive, watch)

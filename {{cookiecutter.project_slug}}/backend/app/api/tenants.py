@@ -1,13 +1,13 @@
 """The tenants themselves, for operators: needs the scope `tenants:admin`."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from app.api.dependencies.auth import require_scopes
+from app.api.dependencies.auth import SYSTEM_SCOPE, require_scopes
 from app.api.dependencies.pagination import Page, PageWanted
 from app.core.errors import NotFound, Problem
 from app.tenancy import Tenant, TenantStatus, lifecycle, system_session
@@ -16,7 +16,7 @@ from app.tenancy.models import NAME
 router = APIRouter(
     prefix="/api/v1/tenants",
     tags=["tenants"],
-    dependencies=[Depends(require_scopes("tenants:admin"))],
+    dependencies=[Depends(require_scopes(SYSTEM_SCOPE))],
 )
 
 _PATTERN = f"^{NAME.pattern}$"
@@ -38,6 +38,31 @@ class TenantOut(BaseModel):
 
     name: str = Field(validation_alias="tenant_id")
     status: TenantStatus
+
+
+class RowOut(BaseModel):
+    """A row of a tenant, and the table that has it."""
+
+    table: str
+    row: Mapping[str, Any]
+
+
+class ErasureOut(BaseModel):
+    """How far an erasure is, by table; at its end also what is left, counted in the database."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    deleted: Mapping[str, int]
+    left: Mapping[str, int] | None
+
+
+async def get_known_name(name: Name) -> str:
+    """Return the name in the path if a tenant has it, before an answer is begun."""
+    await get_tenant(name)
+    return name
+
+
+KnownName = Annotated[str, Depends(get_known_name)]
 
 
 @router.get("")
@@ -79,6 +104,23 @@ async def suspend_tenant(name: Name) -> TenantOut:
 async def resume_tenant(name: Name) -> TenantOut:
     """Serve a suspended tenant again."""
     return await _step(lifecycle.resume, name)
+
+
+@router.get("/{name}/export")
+async def export_tenant(name: KnownName) -> AsyncIterator[RowOut]:
+    """Stream everything that a tenant has, as of one moment."""
+    async for table, row in lifecycle.export(name):
+        yield RowOut(table=table, row=row)
+
+
+@router.post("/{name}/erase")
+async def erase_tenant(name: KnownName) -> AsyncIterator[ErasureOut]:
+    """Delete everything that a tenant has, and tell of each batch; the last line is the proof.
+
+    Where the answer breaks off, ask again: it goes on from there. The name stays taken.
+    """
+    async for step in lifecycle.erase(name):
+        yield ErasureOut.model_validate(step)
 
 
 async def _step(step: Callable[[str], Awaitable[Tenant]], name: str) -> TenantOut:

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.auth.signature import (
@@ -44,15 +45,20 @@ class LocalKeys:
         if (kid, algorithm) not in self._keys:
             try:
                 public = public_part(_private_key(self._file))
-            except (OSError, ValueError, AttributeError) as error:
+            except Exception as error:  # whatever the file holds
                 log.warning("AUTH_LOCAL_KEY_FILE can't be used: %s", type(error).__name__)
                 raise TokenError("no_keys") from None
             self._keys = build_keys({"keys": [public]}, ALGORITHMS)
         return self._keys.get((kid, algorithm))
 
 
-def issue(settings: Settings, tenant: str, user: str, scope: str = "") -> str:
-    """Return a signed token for a user of a tenant, with space-separated scopes."""
+def issue(
+    settings: Settings, tenant: str, user: str, scope: str = "", memberships: Sequence[str] = ()
+) -> str:
+    """Return a signed token for a user of a tenant, with space-separated scopes.
+
+    `memberships` are the tenants that the user may choose instead.
+    """
     now = int(time.time())
     claims: dict[str, object] = {
         "iss": ISSUER,
@@ -60,10 +66,12 @@ def issue(settings: Settings, tenant: str, user: str, scope: str = "") -> str:
         "sub": user,
         settings.AUTH_TENANT_CLAIM: tenant,
         "iat": now,
-        "exp": now + LIFETIME,
+        "exp": now + min(LIFETIME, settings.AUTH_MAX_LIFETIME),
     }
     if scope:
         claims["scope"] = scope
+    if memberships:
+        claims[settings.AUTH_MEMBERSHIPS_CLAIM] = list(memberships)
     return sign(claims, _private_key(Path(settings.AUTH_LOCAL_KEY_FILE)), "at+jwt")
 
 

@@ -19,6 +19,7 @@ COOLDOWN = 30.0  # seconds between two fetches, whatever made the first one nece
 MAX_AGE = 3600.0  # seconds that keys are used while the issuer can't be reached
 TIMEOUT = 5.0  # seconds for one answer of the issuer
 MAX_BYTES = 262_144  # of one answer
+PLAIN_JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 class KeySource(Protocol):
@@ -49,15 +50,15 @@ class RemoteKeys:
         self._transport = transport
         self._keys: VerificationKeys = {}
         self._fetched = self._tried = float("-inf")
-        self._lock = asyncio.Lock()
+        self._flight: asyncio.Task[None] | None = None
 
     async def find(self, kid: str, algorithm: str) -> VerificationKey | None:
         """Return the key of this id and algorithm, fetching the issuer's keys where necessary."""
         if self._is_due(kid, algorithm):
-            async with self._lock:
-                # Whoever waited for the lock finds the work done.
-                if self._is_due(kid, algorithm):
-                    await self._refresh()
+            # All who need the answer wait for one task: a caller that goes away takes it from none.
+            if self._flight is None or self._flight.done():
+                self._flight = asyncio.create_task(self._refresh())
+            await asyncio.shield(self._flight)
         if self._clock() - self._fetched > MAX_AGE:
             raise TokenError("no_keys")
         return self._keys.get((kid, algorithm))
@@ -99,8 +100,11 @@ class RemoteKeys:
         if self._https_only and httpx.URL(url).scheme != "https":
             raise ValueError("the issuer must be asked over https")
         body = bytearray()
-        async with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
+        async with client.stream("GET", url, headers=PLAIN_JSON) as response:
             response.raise_for_status()
+            # What is unpacked may be a thousand times as long as what was read.
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise ValueError("the issuer's answer is compressed, and was not to be")
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_BYTES:

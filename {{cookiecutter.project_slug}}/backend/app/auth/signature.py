@@ -2,16 +2,18 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jwk, jws
 from jose.backends import ECKey, RSAKey
 from jose.backends.base import Key
 from jose.backends.cryptography_backend import CryptographyECKey, CryptographyRSAKey
-from jose.exceptions import JOSEError
 
-MIN_RSA_BITS = 2048
+RSA_BITS = range(2048, 8192 + 1)
+MIN_RSA_EXPONENT = 65537
+REMEMBERED = 4096  # signatures of a key
 CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 # The library falls back to pure Python where `cryptography` is missing: never verify with that.
@@ -21,13 +23,29 @@ if RSAKey is not CryptographyRSAKey or ECKey is not CryptographyECKey:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, built once, for the one algorithm that it verifies."""
+    """A public key, built once, for the one algorithm that it verifies.
+
+    It remembers which signatures were its own, as callers send a token many times. Only this
+    answer, which can't change, is remembered, and as long as the key is; never the token itself.
+    """
 
     key: Key
+    _verified: dict[bytes, None] = field(default_factory=dict, repr=False, compare=False)
 
     def verifies(self, signed: bytes, signature: bytes) -> bool:
-        """Tell whether the signature is this key's."""
-        return bool(self.key.verify(signed, signature))
+        """Tell whether the signature is this key's. What can't be verified is not."""
+        digest = sha256(b"%b.%b" % (signed, signature)).digest()
+        if digest in self._verified:
+            return True
+        try:
+            verified = bool(self.key.verify(signed, signature))
+        except Exception:
+            return False
+        if verified:
+            if len(self._verified) >= REMEMBERED:
+                del self._verified[next(iter(self._verified))]  # the oldest
+            self._verified[digest] = None
+        return verified
 
 
 # By key id and algorithm: a token must name both, and exactly.
@@ -83,8 +101,14 @@ def _build(member: Mapping[str, object], algorithm: str) -> VerificationKey | No
     parameters = {name: value for name, value in member.items() if isinstance(value, str)}
     try:
         key = jwk.construct(parameters, algorithm)
-    except (JOSEError, ValueError, TypeError, KeyError):
+    except Exception:  # whatever it is, it's no key
         return None
-    if isinstance(key, CryptographyRSAKey) and key.prepared_key.key_size < MIN_RSA_BITS:
+    if isinstance(key, CryptographyRSAKey) and not _is_strong(key.prepared_key):
         return None
     return VerificationKey(key)
+
+
+def _is_strong(key: rsa.RSAPublicKey) -> bool:
+    """Tell whether an RSA key is long enough to trust, and short enough to verify in no time."""
+    # That the exponent is odd has been looked at when the key was built.
+    return key.key_size in RSA_BITS and key.public_numbers().e >= MIN_RSA_EXPONENT

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.auth import issuer
@@ -13,10 +13,8 @@ from app.core.config import Settings
 # `crit`, `b64`, embedded keys and the like ask a verifier to do something else: none may.
 HEADER = frozenset({"alg", "typ", "kid"})
 TYPES = frozenset({"jwt", "at+jwt"})
-ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash")
+ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 
-MAX_LIFETIME = 86_400  # seconds between a token's making and its end
-SKEW = 30  # seconds that two clocks may differ
 LATEST = 2**53  # a time beyond this is no time
 
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
@@ -26,13 +24,18 @@ _SCOPES = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749, section 3.3
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller, as the token says: a user of one tenant, with scopes."""
+    """The caller, as the token says: a user of one tenant, with scopes.
+
+    `memberships` are the other tenants that the caller may choose instead; the scopes are the same
+    in each of them.
+    """
 
     user_id: str
     tenant_id: str
     email: str | None = None
     username: str | None = None
     scopes: frozenset[str] = frozenset()
+    memberships: frozenset[str] = frozenset()
 
 
 class Verifier:
@@ -48,6 +51,9 @@ class Verifier:
         self._issuer = settings.AUTH_ISSUER or issuer.ISSUER
         self._audience = settings.AUTH_AUDIENCE
         self._tenant_claim = settings.AUTH_TENANT_CLAIM
+        self._memberships_claim = settings.AUTH_MEMBERSHIPS_CLAIM
+        self._max_lifetime = settings.AUTH_MAX_LIFETIME
+        self._skew = settings.AUTH_CLOCK_SKEW
         self._algorithms: frozenset[str] = (
             frozenset(settings.AUTH_ALGORITHMS) if settings.AUTH_ISSUER else issuer.ALGORITHMS
         )
@@ -67,10 +73,10 @@ class Verifier:
             raise TokenError("bad_signature")
         return principal
 
-    def _check_header(self, header: dict[str, object]) -> tuple[str, str]:
+    def _check_header(self, header: Mapping[str, object]) -> tuple[str, str]:
         if not HEADER.issuperset(header):
             raise TokenError("unexpected_header")
-        algorithm, typ, kid = (header.get(name) for name in ("alg", "typ", "kid"))
+        algorithm, typ, kid = header.get("alg"), header.get("typ"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenError("bad_algorithm")
         if not isinstance(typ, str) or typ.lower() not in TYPES:
@@ -79,34 +85,41 @@ class Verifier:
             raise TokenError("bad_key_id")
         return algorithm, kid
 
-    def _check_claims(self, claims: dict[str, object]) -> Principal:
-        if any(name in claims for name in ID_TOKEN_CLAIMS):
+    def _check_claims(self, claims: Mapping[str, object]) -> Principal:
+        if not ID_TOKEN_CLAIMS.isdisjoint(claims):
             raise TokenError("id_token")
         if claims.get("iss") != self._issuer:
             raise TokenError("bad_issuer")
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if self._audience not in audiences or not all(isinstance(each, str) for each in audiences):
-            raise TokenError("bad_audience")
+        self._check_audience(claims.get("aud"))
         self._check_times(claims)
         return Principal(
             user_id=_printable(claims.get("sub"), "bad_subject"),
             tenant_id=_matching(_TENANT, claims.get(self._tenant_claim), "bad_tenant"),
             email=_optional(claims, "email"),
             username=_optional(claims, "name"),
-            scopes=_scopes(claims),
+            scopes=_scopes(claims.get("scope", "")),
+            memberships=_memberships(claims.get(self._memberships_claim, [])),
         )
 
-    def _check_times(self, claims: dict[str, object]) -> None:
+    def _check_audience(self, audience: object) -> None:
+        audiences = audience if isinstance(audience, list) else [audience]
+        if self._audience not in audiences or not all(isinstance(each, str) for each in audiences):
+            raise TokenError("bad_audience")
+
+    def _check_times(self, claims: Mapping[str, object]) -> None:
         now = self._clock()
         expires = _instant(claims, "exp")
-        if expires is None or expires <= now - SKEW:
+        if expires is None or expires <= now - self._skew:
             raise TokenError("expired")
+        latest_start = now + self._skew
         issued = _instant(claims, "iat")
-        not_before = _instant(claims, "nbf")
-        if any(each is not None and each > now + SKEW for each in (issued, not_before)):
+        if issued is not None and issued > latest_start:
             raise TokenError("not_yet_valid")
-        if expires - (now if issued is None else issued) > MAX_LIFETIME + SKEW:
+        not_before = _instant(claims, "nbf")
+        if not_before is not None and not_before > latest_start:
+            raise TokenError("not_yet_valid")
+        # Without a time of issue it was issued as late as the issuer's clock may say.
+        if expires - (latest_start if issued is None else issued) > self._max_lifetime:
             raise TokenError("lives_too_long")
 
 
@@ -122,10 +135,10 @@ def key_source(settings: Settings) -> KeySource:
     )
 
 
-def _instant(claims: dict[str, object], name: str) -> int | None:
-    value = claims.get(name)
+def _instant(claims: Mapping[str, object], name: str) -> int | None:
     if name not in claims:
         return None
+    value = claims[name]
     if type(value) is not int or not 0 <= value <= LATEST:  # a bool is an int to isinstance
         raise TokenError("bad_time")
     return value
@@ -143,17 +156,24 @@ def _matching(pattern: re.Pattern[str], value: object, reason: str) -> str:
     return value
 
 
-def _optional(claims: dict[str, object], name: str) -> str | None:
+def _optional(claims: Mapping[str, object], name: str) -> str | None:
     value = claims.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, str):
-        _printable(value.translate(_JOINERS), f"bad_{name}")
-        return value
-    raise TokenError(f"bad_{name}")
+    reason = f"bad_{name}"
+    if not isinstance(value, str) or len(value) > 255:
+        raise TokenError(reason)
+    _printable(value.translate(_JOINERS), reason)
+    return value
 
 
-def _scopes(claims: dict[str, object]) -> frozenset[str]:
-    if claims.get("scope", "") == "":
+def _scopes(value: object) -> frozenset[str]:
+    if value == "":
         return frozenset()
-    return frozenset(_matching(_SCOPES, claims["scope"], "bad_scope").split(" "))
+    return frozenset(_matching(_SCOPES, value, "bad_scope").split(" "))
+
+
+def _memberships(value: object) -> frozenset[str]:
+    if not isinstance(value, list):
+        raise TokenError("bad_memberships")
+    return frozenset(_matching(_TENANT, each, "bad_memberships") for each in value)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
@@ -104,12 +104,22 @@ class Settings(BaseSettings):
     AUTH_TENANT_CLAIM: str = Field(default="tenant_id", min_length=1)
     """Claim that names the caller's tenant."""
     AUTH_MEMBERSHIPS_CLAIM: str = Field(default="tenants", min_length=1)
-    """Claim that will list the tenants that a caller may choose from; nothing reads it yet."""
+    """Claim that lists the tenants a caller may choose from, by `X-Tenant-ID` or by subdomain."""
+    TENANT_DOMAIN: str = Field(default="", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$")
+    """Domain whose subdomains choose a tenant: `example.com` for acme.example.com; empty: none do."""
+    AUTH_MAX_LIFETIME: int = Field(default=86_400, gt=0)
+    """Seconds that a token may live, from its issue to its end."""
+    AUTH_CLOCK_SKEW: int = Field(default=30, ge=0, le=300)
+    """Seconds that the issuer's clock may differ from this one."""
     AUTH_LOCAL_KEY_FILE: str = ".data/issuer.json"
     """Private key of the local issuer, made on first use. Development only."""
 
-    REDIS_URL: str = Field(default="", repr=False, json_schema_extra=_group("Limits"))
-    """Where processes will share their limits; nothing reads it yet."""
+    TENANT_RATE_LIMIT: str = Field(default="", json_schema_extra=_group("Limits"))
+    """Most requests of a tenant, as `100/minute`, or `10/second;1000/hour`; empty for no limit."""
+    TENANT_ROW_QUOTAS: dict[str, PositiveInt] = {}
+    """Most rows of a tenant by table, as `{"projects": 1000}`; counted whenever some are added."""
+    REDIS_URL: str = Field(default="", repr=False)
+    """Where processes share their rate limits; empty for memory: each process counts alone."""
     # {% if cookiecutter.include_sentry == "yes" %}
 
     SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))
@@ -179,12 +189,49 @@ class Settings(BaseSettings):
             raise ValueError("the URL must start with https://")
         return url
 
+    @field_validator("TENANT_RATE_LIMIT")
+    @classmethod
+    def _is_a_rate(cls, text: str) -> str:
+        if not text:
+            return text
+        from limits import parse_many  # noqa: PLC0415 - costs whoever sets no limit nothing
+
+        try:
+            fits = all(each.amount > 0 for each in parse_many(text))
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("a limit is written as 100/minute, several as 10/second;1000/hour")
+        return text
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _is_a_redis(cls, url: str) -> str:
+        if not url:
+            return url
+        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - as above
+
+        try:
+            # Which reads every part of it, and does not connect yet.
+            ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call] # theirs
+        except Exception:  # its text may hold a part of the password
+            raise ValueError(
+                "it must be a URL: redis://user:password@host:port/number, rediss:// for TLS"
+            ) from None
+        return url
+
     @model_validator(mode="after")
     def _one_database(self) -> Self:
         """The three roles are roles of one kind of database."""
         drivers = {url.partition(":")[0] for url in self.database_urls.values()}
         if len(drivers) > 1:
             raise ValueError("DATABASE_URL and its two companions must use the same driver")
+        return self
+
+    @model_validator(mode="after")
+    def _one_meaning_for_a_claim(self) -> Self:
+        if self.AUTH_TENANT_CLAIM == self.AUTH_MEMBERSHIPS_CLAIM:
+            raise ValueError("AUTH_TENANT_CLAIM and AUTH_MEMBERSHIPS_CLAIM must name two claims")
         return self
 
     @model_validator(mode="after")

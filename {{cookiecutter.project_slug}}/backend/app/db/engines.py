@@ -1,13 +1,17 @@
-"""The engines, one a role, an event loop and a URL. Private to `app.db` and `app.tenancy`."""
+"""The engines, one a role, an event loop and a URL. Private to `app.db`."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL, Dialect, Engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import config
 
@@ -20,7 +24,20 @@ class Role(StrEnum):
     MIGRATION = "MIGRATION_DATABASE_URL"
 
 
-Prepare = Callable[[Engine, Role], None]
+class Prepare(Protocol):
+    """What is done once with each new engine."""
+
+    def __call__(self, engine: Engine, role: Role) -> None:
+        """Put on the engine what its role demands."""
+
+
+# What the driver must do where the next transaction may be on another connection of the server:
+# prepare each statement anew, without a name.
+BEHIND_A_POOLER = {
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+    "statement_cache_size": 0,
+}
 
 # A connection belongs to the event loop that opened it, so each loop has engines of its own:
 # sessions then work in any process, in scripts that call asyncio.run twice, and in tests.
@@ -40,14 +57,23 @@ def current_settings() -> config.Settings:
     return _configured[0] if _configured else config.settings
 
 
+def open_session(role: Role, prepare: Prepare) -> AsyncSession:
+    """Return a session of a role; `prepare` is called once, with the engine, when it is made."""
+    return AsyncSession(engine(role, prepare), expire_on_commit=False)
+
+
+def begin_as_owner(prepare: Prepare) -> AbstractAsyncContextManager[AsyncConnection]:
+    """Begin a transaction of the role that owns the schema."""
+    return engine(Role.MIGRATION, prepare).begin()
+
+
 def engine(role: Role, prepare: Prepare) -> AsyncEngine:
     """Return the running loop's engine of a role, made and prepared on first use."""
     settings = current_settings()
     url = settings.database_urls[role]
     engines = _engines.setdefault(asyncio.get_running_loop(), {})
     if (found := engines.get((role, url))) is None:
-        found = engines[role, url] = create(make_url(url), settings)
-        prepare(found.sync_engine, role)
+        found = engines[role, url] = create(make_url(url), settings, partial(prepare, role=role))
     return found
 
 
@@ -57,10 +83,12 @@ async def dispose() -> None:
         await each.dispose()
 
 
-def create(url: URL, settings: config.Settings) -> AsyncEngine:
-    """Make an engine with the pool and time limits of the settings."""
+def create(
+    url: URL, settings: config.Settings, prepare: Callable[[Engine], None] = lambda _: None
+) -> AsyncEngine:
+    """Make an engine with the pool and time limits of the settings, and prepare it."""
     arguments = _sqlite_arguments if is_sqlite(url) else _postgresql_arguments
-    return create_async_engine(
+    made = create_async_engine(
         url,
         echo=settings.DEBUG,
         hide_parameters=True,  # values must not reach a log or an error message
@@ -69,6 +97,10 @@ def create(url: URL, settings: config.Settings) -> AsyncEngine:
         pool_timeout=settings.DATABASE_TIMEOUT,
         connect_args=arguments(url, settings.DATABASE_TIMEOUT),
     )
+    prepare(made.sync_engine)
+    if not is_sqlite(url):
+        _mind_poolers(made.sync_engine)
+    return made
 
 
 def is_sqlite(url: URL) -> bool:
@@ -89,3 +121,34 @@ def _sqlite_arguments(url: URL, timeout: float) -> dict[str, object]:
 
 def _postgresql_arguments(url: URL, timeout: float) -> dict[str, object]:
     return {"timeout": timeout, "command_timeout": timeout}
+
+
+def _mind_poolers(engine: Engine) -> None:
+    """Let an engine find out, when it connects, whether there is a pooler in between."""
+    remembered: dict[str, object] = {}
+
+    def connect(
+        dialect: Dialect,
+        entry: ConnectionPoolEntry,
+        arguments: tuple[object, ...],
+        options: dict[str, object],
+    ) -> object:
+        connection: Any = dialect.connect(*arguments, **options, **remembered)
+        if not remembered and connection.run_async(_leads_to_a_pooler):
+            remembered.update(BEHIND_A_POOLER)
+            connection.close()
+            connection = dialect.connect(*arguments, **options, **remembered)
+        return connection
+
+    # After what prepared the engine: this one connects, with the options that the others chose.
+    event.listen(engine, "do_connect", connect)
+
+
+async def _leads_to_a_pooler(driver: Any) -> bool:
+    """Tell whether the process that greeted is another than the one that answers."""
+    # Within a transaction, and without a name: a pooler lends one server for that long.
+    async with driver.transaction():
+        statement = await driver.prepare("SELECT pg_backend_pid()", name="")
+        answering: int = await statement.fetchval()
+    greeted: int = driver.get_server_pid()
+    return answering != greeted

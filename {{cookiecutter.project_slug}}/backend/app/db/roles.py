@@ -9,14 +9,18 @@ from app.db.engines import Role, create, is_sqlite
 
 SERVING = (Role.APPLICATION, Role.SYSTEM)
 
+# A role can take on every role that it is a member of: their rights are its own.
 _RIGHTS = text(
     """
-    SELECT rolsuper, rolbypassrls, EXISTS (
-        SELECT FROM pg_class
-        JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE nspname = 'public' AND pg_has_role(current_user, relowner, 'MEMBER')
-    ) AS owns
-    FROM pg_roles WHERE rolname = current_user
+    SELECT bool_or(rolsuper) AS rolsuper,
+        bool_or(rolbypassrls OR rolreplication OR rolcreaterole) AS bypasses,
+        bool_or(rolname = ANY(:others)) AS is_another,
+        EXISTS (
+            SELECT FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace
+            AND pg_has_role(current_user, relowner, 'MEMBER')
+        ) AS owns
+    FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
     """
 )
 
@@ -52,21 +56,23 @@ async def check(settings: Settings) -> None:
     check_names(settings, SERVING)
     for role in SERVING:
         url = make_url(settings.database_urls[role])
+        others = sorted({role_name(settings, each) for each in Role} - {url.username})
         if not is_sqlite(url):
             engine = create(url, settings)
             try:
                 async with engine.connect() as connection:
-                    await connection.run_sync(_check_rights, role)
+                    await connection.run_sync(_check_rights, role, others)
             finally:
                 await engine.dispose()
 
 
-def _check_rights(connection: Connection, role: Role) -> None:
-    rights = connection.execute(_RIGHTS).one()
+def _check_rights(connection: Connection, role: Role, others: list[str]) -> None:
+    rights = connection.execute(_RIGHTS, {"others": others}).one()
     for right, fault in (
         (rights.rolsuper, "is a superuser"),
-        (rights.rolbypassrls, "may bypass row-level security"),
+        (rights.bypasses, "may bypass row-level security"),
         (rights.owns, "owns the tables"),
+        (rights.is_another, "is a member of another of the service's roles"),
     ):
         if right:
             raise UnsafeRoleError(f"{role} must name a role of its own: this one {fault}.")

@@ -3,15 +3,24 @@
 from app.tenancy.guard import TenancyError
 from app.tenancy.lifecycle import is_active, is_reachable
 from app.tenancy.models import Tenant, TenantScoped, TenantStatus
-from app.tenancy.session import system_session, tenant_session
+from app.tenancy.session import (
+    admit_operator,
+    identify,
+    serving_request,
+    system_session,
+    tenant_session,
+)
 
 __all__ = [
     "TenancyError",
     "Tenant",
     "TenantScoped",
     "TenantStatus",
+    "admit_operator",
+    "identify",
     "is_active",
     "is_reachable",
+    "serving_request",
     "system_session",
     "tenant_session",
 ]

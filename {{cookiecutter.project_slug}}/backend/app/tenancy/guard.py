@@ -7,10 +7,14 @@ building a statement goes around it, and it costs nothing once a statement is ca
 - UPDATE and DELETE get the tenant as a condition.
 - A value that is bound to a `tenant_id` must be the session's own tenant.
 - What can't be proved scoped is refused: text, unknown tables, computed tenants, driver SQL.
+
+The drivers' connections ask the same `Gate`: they run the statement that the guard has compiled,
+and no other.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from itertools import chain
@@ -34,18 +38,17 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from app.db.base import Base
 
 COLUMN = "tenant_id"
-TENANT = "tenant"  # under which a connection's info has its tenant while a session uses it
 
 # What functions begin with that read rows, run SQL or change the tenant behind the guard's back.
 REFUSED_FUNCTIONS = (
@@ -67,12 +70,26 @@ REFUSED_FUNCTIONS = (
 # the operators that op() is for, and the fields of extract(). The words of operators are listed,
 # because a few others make a join or a sub-select.
 FRAGMENT = re.compile(
-    r"\*|\d+|'%'|[-+*/<>=~!@#%^&|?]+"
+    r"\*|\d+|'%'|(?!.*(--|/\*|\*/))[-+*/<>=~!@#%^&|?]+"
     r"|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
     re.IGNORECASE,
 )
 
 FIELD = re.compile(r"[a-z_]+", re.IGNORECASE)
+NAME = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE)
+
+# What a cast may name: a type, maybe of a schema, with a length or a precision, or an array of it.
+TYPE = re.compile(
+    r'(\w+|"[^"]+")(\.(\w+|"[^"]+"))?( (PRECISION|VARYING))?(\(\d+(, ?\d+)?\))?'
+    r'( WITH(OUT)? TIME ZONE)?( COLLATE "[\w.-]+")?(\[\])*',
+    re.IGNORECASE,
+)
+
+# What a value may look like that is written into SQL, and not sent beside it.
+LITERAL = re.compile(r"NULL|TRUE|FALSE|[-+]?\d+(\.\d+)?(E[-+]?\d+)?|X?'([^']|'')*'", re.IGNORECASE)
+
+# What SQLAlchemy leaves in SQL to be replaced later: no name may look like it.
+PLACEHOLDERS = ("__[", "~~", "%(")
 
 DML = TypeVar("DML", Update, Delete)
 
@@ -80,6 +97,42 @@ DML = TypeVar("DML", Update, Delete)
 class TenancyError(DontWrapMixin, Exception):
     """A statement that the guard refuses. The message says what to write instead."""
 
+
+class Gate:
+    """What a connection may do at the moment: for which tenant, and which statement."""
+
+    __slots__ = ("_approved", "_inserted_into", "_tenant")
+
+    def __init__(self) -> None:
+        self._tenant: str | None = None
+        self._approved: str | None = None
+        self._inserted_into: set[str] = set()
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the connection belongs to until it goes back to the pool."""
+        return self._tenant
+
+    @property
+    def approved(self) -> str | None:
+        """The SQL that the guard has compiled and the driver may run; None between statements."""
+        return self._approved
+
+    @property
+    def inserted_into(self) -> Set[str]:
+        """The tables that the transaction has inserted into."""
+        return self._inserted_into
+
+    @staticmethod
+    def of(owner: Connection | ConnectionPoolEntry) -> "Gate":
+        """Return the gate of a connection; its name is an object, which no other code has."""
+        gate: Gate | None = owner.info.get(_GATE)
+        if gate is None:
+            gate = owner.info[_GATE] = Gate()
+        return gate
+
+
+_GATE: Any = object()
 
 # The tenant of the statement being executed, set from its connection just before. Sessions do not
 # read it: it only carries the connection's tenant to the binds of the same statement.
@@ -114,44 +167,60 @@ class TenantKey(TypeDecorator[str]):
 
 def stamp(context: DefaultExecutionContext) -> str | None:
     """Return the tenant of the connection that inserts: the default of every `tenant_id`."""
-    return context.root_connection.info.get(TENANT)
+    return Gate.of(context.root_connection).tenant
 
 
 def install(engine: Engine) -> None:
     """Guard an engine: every statement that it executes belongs to its connection's tenant."""
-    base = engine.dialect.statement_compiler
-    engine.dialect.statement_compiler = type("TenantCompiler", (_Guard, base), {})
+    dialect = engine.dialect
+    dialect.statement_compiler = type("TenantCompiler", (_Guard, dialect.statement_compiler), {})
+    preparer = type("TenantPreparer", (_Quoting, type(dialect.identifier_preparer)), {})
+    dialect.identifier_preparer = preparer(dialect)
     event.listen(engine, "before_execute", _enter)
-    event.listen(engine, "before_cursor_execute", _refuse_uncompiled)
-    event.listen(engine, "checkin", _forget)
+    event.listen(engine, "before_cursor_execute", _open)
+    event.listen(engine, "after_cursor_execute", _close)
+    event.listen(engine, "handle_error", _close_after_error)
+    event.listen(engine, "checkin", _leave)
 
 
 def release(engine: Engine) -> None:
     """Mark an engine as the system's: what it executes belongs to no tenant."""
-    event.listen(engine, "before_execute", _leave)
+    event.listen(engine, "before_execute", _forget)
 
 
-def enter(connection: Connection, tenant: str) -> None:
-    """Give a connection to a tenant until it goes back to the pool."""
-    connection.info[TENANT] = tenant
+def enter(connection: Connection, tenant: str, *, begins: bool) -> None:
+    """Give a connection to a tenant, and to no other until it goes back to the pool."""
+    gate = Gate.of(connection)
+    if gate.tenant not in (None, tenant):
+        raise TenancyError("this connection belongs to another tenant")
+    gate._tenant = tenant
+    if begins:
+        gate._inserted_into.clear()
+
+
+@contextmanager
+def approving(connection: Connection, statement: str) -> Iterator[None]:
+    """Let the driver run a statement of the layers' own."""
+    gate = Gate.of(connection)
+    gate._approved = statement
+    try:
+        yield
+    finally:
+        gate._approved = None
 
 
 def _enter(connection: Connection, *_: object) -> None:
-    tenant = connection.info.get(TENANT)
+    tenant = Gate.of(connection).tenant
     if tenant is None:
         raise TenancyError("no tenant, no query: use tenant_session(tenant)")
     _executing.set(tenant)
 
 
-def _leave(connection: Connection, *_: object) -> None:
+def _forget(connection: Connection, *_: object) -> None:
     _executing.set(None)
 
 
-def _forget(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-    entry.info.pop(TENANT, None)
-
-
-def _refuse_uncompiled(
+def _open(
     connection: Connection,
     cursor: object,
     statement: str,
@@ -159,25 +228,57 @@ def _refuse_uncompiled(
     context: DefaultExecutionContext | None,
     executemany: bool,
 ) -> None:
-    if not isinstance(getattr(context, "compiled", None), _Guard):
+    compiled = getattr(context, "compiled", None)
+    if not isinstance(compiled, _Guard):
         raise TenancyError(
             "driver SQL can't be scoped: write select(), insert(), update(), delete()"
         )
+    gate = Gate.of(connection)
+    gate._inserted_into |= compiled.inserted_into
+    gate._approved = statement
+
+
+def _close(connection: Connection, *_: object) -> None:
+    Gate.of(connection)._approved = None
+
+
+def _close_after_error(context: ExceptionContext) -> None:
+    if context.connection is not None:
+        _close(context.connection)
+
+
+def _leave(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    gate = Gate.of(entry)
+    gate._tenant = gate._approved = None
+    gate._inserted_into.clear()
 
 
 # Evaluated at each execution, so that one cached statement serves all tenants.
 _TENANT = bindparam("guarded_tenant", callable_=_executing.get, type_=TenantKey(), unique=True)
 
 
+class _Quoting(IdentifierPreparer):
+    """What the guard changes in how a dialect writes names."""
+
+    def quote(self, ident: str) -> str:
+        """Refuse a name that asks to be written as it is, if it is not plainly a name."""
+        plain = getattr(ident, "quote", None) is not False or NAME.fullmatch(ident)
+        if not plain or any(each in ident for each in PLACEHOLDERS):
+            raise TenancyError(f"{ident!r} is text, which can't be scoped: let it be quoted")
+        return super().quote(ident)
+
+
 class _Guard(SQLCompiler):
     """What the guard changes in a dialect's own compiler."""
+
+    inserted_into: frozenset[str] = frozenset()
 
     def visit_table(self, table: Any, asfrom: Any = False, *args: Any, **kw: Any) -> Any:
         text = super().visit_table(table, asfrom, *args, **kw)
         if not asfrom:
             return text
         _refuse_unknown(table)
-        if not _is_scoped(table) or kw.get("iscrud"):
+        if kw.get("iscrud"):
             return text
         condition = self.process(table.c[COLUMN] == _TENANT, include_table=False)
         rows = f"(SELECT * FROM {self.preparer.format_table(table)} WHERE {condition})"  # noqa: S608
@@ -189,6 +290,7 @@ class _Guard(SQLCompiler):
     def visit_insert(self, insert_stmt: Insert, *args: Any, **kw: Any) -> Any:
         _refuse_unknown(insert_stmt.table)
         _refuse_computed_tenant(insert_stmt)
+        self.inserted_into |= {insert_stmt.table.name}
         return super().visit_insert(insert_stmt, *args, **kw)
 
     def visit_update(self, update_stmt: Update, *args: Any, **kw: Any) -> Any:
@@ -207,7 +309,8 @@ class _Guard(SQLCompiler):
 
     def escape_literal_column(self, name: str) -> Any:
         # literal_column() and op() come through here: text that would reach SQL as it is.
-        if not FRAGMENT.fullmatch(name.strip()):
+        # Where parameters are told by their place, a question mark would be one.
+        if not FRAGMENT.fullmatch(name.strip()) or ("?" in name and self.positional):
             raise TenancyError(f"{name!r} is text, which can't be scoped: use columns and func")
         return super().escape_literal_column(name)
 
@@ -224,11 +327,40 @@ class _Guard(SQLCompiler):
             raise TenancyError(f"{extract.field!r} is no field of extract()")
         return super().visit_extract(extract, *args, **kw)
 
+    def visit_typeclause(self, *args: Any, **kw: Any) -> Any:
+        written = super().visit_typeclause(*args, **kw)
+        _refuse_unless_type(written)
+        return written
+
     def visit_on_conflict_do_update(self, on_conflict: Any, *args: Any, **kw: Any) -> Any:
         if any(name == COLUMN for name, _ in _named(on_conflict.update_values_to_set)):
             raise TenancyError("a row can't change its tenant: leave tenant_id out")
         dialects: Any = super()
         return dialects.visit_on_conflict_do_update(on_conflict, *args, **kw)
+
+    def process(self, obj: Any, *args: Any, **kw: Any) -> Any:
+        if obj is self.statement and obj is not None:
+            _refuse_foreign_elements(obj)
+        return super().process(obj, *args, **kw)
+
+    def render_bind_cast(self, type_: Any, dbapi_type: Any, sqltext: Any) -> Any:
+        written = super().render_bind_cast(type_, dbapi_type, sqltext)
+        _refuse_unless_type(written.removeprefix(sqltext).removeprefix("::"))
+        return written
+
+    def render_literal_value(self, *args: Any, **kw: Any) -> Any:
+        written = super().render_literal_value(*args, **kw)
+        if not LITERAL.fullmatch(written):
+            raise TenancyError("this literal is text, which can't be scoped: bind the value")
+        return written
+
+    def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> Any:
+        if any(each in bindparam.key for each in PLACEHOLDERS[:2]):
+            raise TenancyError(f"{bindparam.key!r} is no name for a parameter")
+        return super().visit_bindparam(bindparam, *args, **kw)
+
+    def visit_fromclause(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("this can't be scoped: select from models, aliases and sub-queries")
 
     def visit_textclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("text() can't be scoped: write select(), or func and operators")
@@ -262,18 +394,30 @@ def _determined_by(clauses: Iterable[ClauseElement]) -> tuple[ColumnElement[Any]
 def _own_rows(statement: DML) -> DML:
     """Add the tenant to the condition of an UPDATE or DELETE."""
     _refuse_unknown(statement.table)
-    if not _is_scoped(statement.table):
-        return statement
     return statement.where(statement.table.c[COLUMN] == _TENANT)
-
-
-def _is_scoped(table: object) -> bool:
-    return isinstance(table, Table) and COLUMN in table.c
 
 
 def _refuse_unknown(table: object) -> None:
     if not isinstance(table, Table) or table.metadata is not Base.metadata:
         raise TenancyError(f"{table} is not a model's table: declare a model for it")
+    if COLUMN not in table.c:
+        raise TenancyError(f"{table} has no tenant: inherit TenantScoped, or use system_session()")
+
+
+def _refuse_unless_type(written: str) -> None:
+    if not TYPE.fullmatch(written):
+        raise TenancyError(f"{written!r} is text, which can't be scoped: cast to a plain type")
+
+
+def _refuse_foreign_elements(statement: ClauseElement) -> None:
+    """Refuse what other code than SQLAlchemy's would write: the guard has not seen it."""
+    for element in visitors.iterate(statement):
+        kind = type(element)
+        base: Any = next(each for each in kind.__mro__ if each.__module__.startswith("sqlalchemy."))
+        if hasattr(kind, "_compiler_dispatcher") or (
+            kind._compiler_dispatch is not base._compiler_dispatch
+        ):
+            raise TenancyError(f"{kind.__name__} can't be scoped: use SQLAlchemy's own elements")
 
 
 def _refuse_computed_tenant(statement: Insert | Update) -> None:

@@ -1,14 +1,22 @@
 """The life of a tenant: provisioning, active, suspended, erasing, erased."""
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy import Connection, MetaData, Table, delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Base, load_models
-from app.tenancy.models import Tenant, TenantScoped, TenantStatus, checked_name
-from app.tenancy.session import system_session, tenant_session
+from app.tenancy.guard import COLUMN
+from app.tenancy.models import RECORDS, Tenant, TenantStatus, checked_name
+from app.tenancy.session import (
+    begin_snapshot,
+    record,
+    system_session,
+    tenant_session,
+    tenant_tables,
+)
 
 BATCH = 500  # rows erased in one transaction
 
@@ -16,7 +24,7 @@ BATCH = 500  # rows erased in one transaction
 STEPS = {
     TenantStatus.ACTIVE: {TenantStatus.PROVISIONING, TenantStatus.SUSPENDED},
     TenantStatus.SUSPENDED: {TenantStatus.ACTIVE},
-    TenantStatus.ERASING: {TenantStatus.PROVISIONING, TenantStatus.ACTIVE, TenantStatus.SUSPENDED},
+    TenantStatus.ERASING: set(TenantStatus),  # what is erased may be proved once more
     TenantStatus.ERASED: {TenantStatus.ERASING},
 }
 
@@ -47,21 +55,12 @@ async def create(name: str) -> tuple[Tenant, bool]:
 
     Raises ValueError for a malformed name, TenantStateError for one that is not to be served.
     """
-    try:
-        async with system_session(f"create tenant {checked_name(name)}") as session:
-            tenant = await session.get(Tenant, name)
-            if tenant is None:
-                tenant = Tenant(tenant_id=name, status=TenantStatus.ACTIVE)
-                session.add(tenant)
-                await session.flush()
-                return tenant, True
-    except IntegrityError:  # somebody else created it at the same moment
-        return await create(name)
+    tenant, new = await _provision(name)
     if tenant.status == TenantStatus.PROVISIONING:
         tenant = await _move(name, TenantStatus.ACTIVE)
     if tenant.status != TenantStatus.ACTIVE:
         raise TenantStateError(f"the tenant {name} is {tenant.status}")
-    return tenant, False
+    return tenant, new
 
 
 async def suspend(name: str) -> Tenant:
@@ -74,55 +73,119 @@ async def resume(name: str) -> Tenant:
     return await _move(name, TenantStatus.ACTIVE)
 
 
-async def export(name: str) -> AsyncIterator[str]:
-    """Yield everything that a tenant has, a JSON object a line: `{"table": …, "row": …}`."""
-    async with system_session(f"export tenant {checked_name(name)}") as session:
+async def export(name: str) -> AsyncGenerator[tuple[str, Mapping[str, object]]]:
+    """Yield every row that a tenant has, after the name of its table; all as of one moment.
+
+    What operators keep of a tenant, its status and the audit log, is theirs and left out. Raises
+    UnknownTenantError.
+    """
+    async with system_session(f"export tenant {checked_name(name)}", name) as session:
+        await begin_snapshot(session)
         if await session.get(Tenant, name) is None:
             raise UnknownTenantError(name)
-        for table in tenant_tables():
-            rows = await session.stream(select(table).where(table.c.tenant_id == name))
-            async for row in rows.mappings():
-                yield json.dumps({"table": table.name, "row": dict(row)}, default=str)
+        for table in await _holdings(session):
+            rows = select(table).where(table.c[COLUMN] == name).order_by(*table.primary_key)
+            async for row in (await session.stream(rows)).mappings():
+                yield table.name, dict(row)
 
 
-async def erase(name: str) -> AsyncGenerator[tuple[str, int]]:
-    """Delete everything that a tenant has, in batches; yield each table with its rows deleted.
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """How far an erasure is, in rows by table: deleted by this call, and at its end those left."""
 
-    May be called again after it was interrupted. The name stays taken.
+    deleted: Mapping[str, int]
+    left: Mapping[str, int] | None = None
+
+
+async def erase(name: str) -> AsyncGenerator[Erasure]:
+    """Delete everything that a tenant has, in batches; yield how far it is after each.
+
+    May be called again after it was interrupted. The last item is the proof: a count of each table
+    that the database's catalogue has, all zero, written to the audit log as well. The name stays
+    taken. Raises UnknownTenantError.
     """
     await _move(name, TenantStatus.ERASING)
-    for table in reversed(tenant_tables()):
-        yield table.name, await _erase_rows(name, table)
-    await _move(name, TenantStatus.ERASED)
+    async with system_session(f"erase tenant {name}", name) as session:
+        tables = list(reversed(await _holdings(session)))
+        deleted = {table.name: 0 for table in tables}
+        left: Mapping[str, int] | None = None
+        # A transaction that was already writing when the status changed is waited for, and its
+        # rows found by another round.
+        while left is None or any(left.values()):
+            for table in tables:
+                while rows := await _delete_batch(session, table, name):
+                    deleted[table.name] += rows
+                    yield Erasure(dict(deleted))
+            left = await _prove(session, tables, name)
+    yield Erasure(deleted, left)
 
 
-def tenant_tables() -> Sequence[Table]:
-    """Return every table of tenants' rows, a table after those that it refers to."""
+async def _provision(name: str) -> tuple[Tenant, bool]:
+    """Find a tenant's row or make it; return it, and whether it is new."""
+    try:
+        async with system_session(f"create tenant {checked_name(name)}", name) as session:
+            if (found := await session.get(Tenant, name)) is not None:
+                return found, False
+            made = Tenant(tenant_id=name, status=TenantStatus.PROVISIONING)
+            session.add(made)
+            await session.flush()
+            return made, True
+    except IntegrityError:  # somebody else created it at the same moment
+        return await _provision(name)
+
+
+async def _holdings(session: AsyncSession) -> Sequence[Table]:
+    """Return the tables with tenants' rows, a table after those that it refers to."""
+    return await (await session.connection()).run_sync(_catalogue)
+
+
+def _catalogue(connection: Connection) -> Sequence[Table]:
+    """Read from the database which tables have a tenant: the models may not know all of them."""
     load_models()
-    scoped = {
-        mapper.local_table
-        for mapper in Base.registry.mappers
-        if issubclass(mapper.class_, TenantScoped)
-    }
-    return [table for table in Base.metadata.sorted_tables if table in scoped]
+    found = MetaData()
+    found.reflect(connection, only=tenant_tables(connection))
+    return [_typed(table) for table in found.sorted_tables if table.name not in RECORDS]
 
 
-async def _erase_rows(name: str, table: Table) -> int:
-    key = tuple_(*table.primary_key)
-    batch = select(*table.primary_key).where(table.c.tenant_id == name).limit(BATCH)
-    total = 0
-    while True:
-        async with system_session(f"erase tenant {name}: {table.name}") as session:
-            keys = (await session.execute(batch)).all()
-            if not keys:
-                return total
-            await session.execute(delete(table).where(key.in_(keys)))
-            total += len(keys)
+def _typed(table: Table) -> Table:
+    """Give a table's columns the types of the models: SQLite does not know an id from a text."""
+    if (model := Base.metadata.tables.get(table.name)) is not None:
+        for column in table.c:
+            if column.name in model.c:
+                column.type = model.c[column.name].type
+    return table
+
+
+async def _delete_batch(session: AsyncSession, table: Table, name: str) -> int:
+    """Delete some rows of a tenant, for good; return how many."""
+    key = table.primary_key.columns
+    batch = select(*key).where(table.c[COLUMN] == name).limit(BATCH)
+    connection = await session.connection()
+    result = await connection.execute(delete(table).where(tuple_(*key).in_(batch)))
+    await session.commit()
+    return result.rowcount
+
+
+async def _prove(session: AsyncSession, tables: Sequence[Table], name: str) -> Mapping[str, int]:
+    """Count what is left of a tenant; where that is nothing, it is erased, with a receipt."""
+    tenant = await session.get_one(Tenant, name, with_for_update=True)
+    left = {table.name: await _count(session, table, name) for table in tables}
+    if not any(left.values()):
+        tenant.status = TenantStatus.ERASED
+        counts = ", ".join(f"{table} {rows}" for table, rows in left.items())
+        await record(session, f"erased tenant {name}; rows left: {counts}", name)
+    await session.commit()
+    return left
+
+
+async def _count(session: AsyncSession, table: Table, name: str) -> int:
+    rows = select(func.count()).select_from(table).where(table.c[COLUMN] == name)
+    return (await session.execute(rows)).scalar_one()
 
 
 async def _move(name: str, status: TenantStatus) -> Tenant:
     """Give a tenant a status that its present one allows; the same one is allowed always."""
-    async with system_session(f"tenant {checked_name(name)}: {status}") as session:
+    async with system_session(f"tenant {checked_name(name)}: {status}", name) as session:
         tenant = await session.get(Tenant, name, with_for_update=True)
         if tenant is None:
             raise UnknownTenantError(name)

@@ -1,17 +1,18 @@
-"""The tenant, and the mixin that makes a table a tenant's."""
+"""The tenant, the mixin that makes a table a tenant's, and the audit log."""
 
 import re
 import uuid
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy import CheckConstraint, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, utc_now, uuid7
 from app.tenancy.guard import TenantKey, stamp
 
 NAME = re.compile(r"[a-z][a-z0-9-]{1,62}")
+EVERY_TENANT = "*"  # which is no tenant's name
 
 
 class TenantStatus(StrEnum):
@@ -37,6 +38,28 @@ class Tenant(Base):
     tenant_id: Mapped[str] = mapped_column(TenantKey, primary_key=True)
     status: Mapped[str] = mapped_column(String(16), default=TenantStatus.PROVISIONING)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class AuditEntry(Base):
+    """Who opened the database for what, in other tenants' rows: written once, never changed.
+
+    It holds no values: `action` is what the code gives as its reason, with a tenant's name at most.
+    """
+
+    __tablename__ = "audit_log"
+
+    tenant_id: Mapped[str] = mapped_column(TenantKey, primary_key=True, default=EVERY_TENANT)
+    """The tenant that it was about; `*` for all."""
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    at: Mapped[datetime] = mapped_column(default=utc_now)
+    actor: Mapped[str] = mapped_column(String(320))
+    """The caller of a request, as `tenant/user`, or who ran the process."""
+    action: Mapped[str] = mapped_column(Text)
+    request_id: Mapped[str] = mapped_column(String(128))
+
+
+# The operators' record of the tenants: no tenant writes it, and it stays when one is erased.
+RECORDS = frozenset({Tenant.__tablename__, AuditEntry.__tablename__})
 
 
 class TenantScoped:

@@ -1,22 +1,58 @@
 """The two doors to the database, a tenant's and the system's; and the owner's, to its schema."""
 
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import getpass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
-from app.db import engines
-from app.db.engines import Role, is_sqlite
+from app import db
+from app.core.request_id import current_request_id
+from app.db import Role, is_sqlite
 from app.db.roles import check_names
-from app.tenancy import guard, sqlite
-from app.tenancy.models import checked_name
-from app.tenancy.rls import SETTING, protect
+from app.tenancy import guard, postgresql, sqlite
+from app.tenancy.guard import Gate, TenancyError
+from app.tenancy.models import EVERY_TENANT, AuditEntry, checked_name
+from app.tenancy.quotas import QuotaExceededError, check_rows
 
-audit = logging.getLogger("app.audit")
+
+@dataclass(slots=True)
+class Caller:
+    """Who makes the request that is being served, as far as it is known yet."""
+
+    tenant: str = ""
+    user: str = ""
+    is_operator: bool = False
+
+
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+@contextmanager
+def serving_request() -> Iterator[None]:
+    """Keep the system's door shut, until the request is known to be an operator's."""
+    token = _caller.set(Caller())
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def identify(tenant: str, user: str) -> None:
+    """Tell who makes the request that is being served: no other tenant's door opens in it then."""
+    if caller := _caller.get():
+        caller.tenant, caller.user = tenant, user
+
+
+def admit_operator() -> None:
+    """Open the system's door for the request that is being served: its caller has the scope."""
+    if caller := _caller.get():
+        caller.is_operator = True
 
 
 @asynccontextmanager
@@ -24,63 +60,134 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     """Open a session that reads and writes the rows of one tenant, and of no other.
 
     Leaving the block without an exception commits; commits, rollbacks and savepoints inside it
-    are allowed. Raises ValueError for a malformed name; an unknown tenant just has no rows.
+    are allowed. Raises ValueError for a malformed name, TenancyError in a request of another
+    tenant; an unknown tenant just has no rows.
     """
+    caller = _caller.get()
+    if caller is not None and caller.tenant not in ("", tenant):
+        raise TenancyError("this request is another tenant's: use the tenant of CurrentUser")
     begin = partial(_begin, checked_name(tenant))
-    async with AsyncSession(
-        engines.engine(Role.APPLICATION, _prepare), expire_on_commit=False
-    ) as session:
+    async with db.open_session(Role.APPLICATION, _prepare) as session:
         event.listen(session.sync_session, "after_begin", begin)
         yield session
         await session.commit()
 
 
 @asynccontextmanager
-async def system_session(reason: str) -> AsyncIterator[AsyncSession]:
-    """Open a session that sees every tenant, for a reason that is written to the audit log.
+async def system_session(reason: str, tenant: str = EVERY_TENANT) -> AsyncIterator[AsyncSession]:
+    """Open a session that sees every tenant, for a reason that is written to the audit log first.
 
-    Leaving the block without an exception commits. Raises ValueError without a reason.
+    `tenant` is the one that it is about. Leaving the block without an exception commits. Raises
+    ValueError without a reason, TenancyError in a request without the system scope.
     """
     if not reason.strip():
         raise ValueError("a system session needs a reason")
-    audit.info("opened the database for all tenants to %s", reason)
-    async with AsyncSession(
-        engines.engine(Role.SYSTEM, _prepare), expire_on_commit=False
-    ) as session:
+    caller = _caller.get()
+    if caller is not None and not caller.is_operator:
+        raise TenancyError(
+            "this request may not see every tenant: use tenant_session(), "
+            "or require the scope tenants:admin of the route"
+        )
+    async with db.open_session(Role.SYSTEM, _prepare) as session:
+        await record(session, reason, tenant)
+        await session.commit()
         yield session
         await session.commit()
 
 
+async def record(session: AsyncSession, action: str, tenant: str = EVERY_TENANT) -> None:
+    """Write an entry to the audit log, in the transaction of a system session."""
+    caller = _caller.get()
+    entry = {
+        "tenant_id": tenant,
+        "actor": f"{caller.tenant}/{caller.user}" if caller else _owner(),
+        "action": action,
+        "request_id": current_request_id() if caller else "",
+    }
+    await session.execute(insert(AuditEntry).values(entry))
+
+
+async def begin_snapshot(session: AsyncSession) -> None:
+    """Begin a transaction in which a system session sees the database as of one moment."""
+    if is_sqlite(session.get_bind().engine.url):
+        await session.execute(text("BEGIN"))
+    else:
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 async def as_owner(change: Callable[[Connection], None]) -> None:
     """Change the schema in one transaction, and protect every table of tenants' rows in it."""
-    settings = engines.current_settings()
-    check_names(settings)
+    check_names(db.current_settings())
     try:
-        async with engines.engine(Role.MIGRATION, _prepare).begin() as connection:
+        async with db.begin_as_owner(_prepare) as connection:
             await connection.run_sync(change)
-            await connection.run_sync(protect, settings)
+            await connection.run_sync(_protect)
     finally:
-        await engines.dispose()
+        await db.dispose()
 
 
-def _begin(tenant: str, session: Session, transaction: object, connection: Connection) -> None:
-    """Tell the guard and the database the session's tenant, at the start of each transaction."""
-    guard.enter(connection, tenant)
+def _owner() -> str:
+    """Name the account that runs the process: a person's, at a command line."""
+    try:
+        return f"process of {getpass.getuser()}"
+    except (KeyError, OSError):  # a container's account may have no name
+        return "process"
+
+
+def tenant_tables(connection: Connection) -> Sequence[str]:
+    """Return the names of the tables that have a tenant, by the database's own catalogue."""
     if is_sqlite(connection.engine.url):
-        sqlite.enter(connection, tenant)
+        return sqlite.tenant_tables(connection)
+    return postgresql.tenant_tables(connection)
+
+
+def _protect(connection: Connection) -> None:
+    """Put the database's own layer on every table with a tenant: nobody can forget a new one."""
+    if is_sqlite(connection.engine.url):
+        statements = sqlite.protection(connection)
+    else:
+        statements = postgresql.protection(connection, db.current_settings())
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+def _begin(
+    tenant: str, session: Session, transaction: SessionTransaction, connection: Connection
+) -> None:
+    """Give the connection of each transaction to the session's tenant."""
+    guard.enter(connection, tenant, begins=not transaction.nested)
+
+
+def _check_quotas(connection: Connection) -> None:
+    """Let no transaction commit that adds rows beyond a quota."""
+    gate = Gate.of(connection)
+    quotas = db.current_settings().TENANT_ROW_QUOTAS
+    if gate.tenant is None or not quotas:
         return
-    # Straight to the driver: the guard would refuse this from anyone. Local to the transaction,
-    # so that a pooled connection takes nothing along.
-    cursor = connection.connection.cursor()
-    cursor.execute(f"SELECT set_config('{SETTING}', $1, true)", (tenant,))
-    cursor.close()
+    lock = _is_locked if is_sqlite(connection.engine.url) else partial(postgresql.lock, connection)
+    try:
+        check_rows(connection, gate.tenant, gate.inserted_into, quotas, lock)
+    except QuotaExceededError:
+        # For SQLAlchemy, a commit that failed has ended the transaction: see to it.
+        connection.connection.rollback()
+        raise
+    except BaseException:
+        connection.invalidate()
+        raise
 
 
-def _prepare(created: Engine, role: Role) -> None:
+def _is_locked(name: str) -> None:
+    """Do nothing: who has written to SQLite is the only writer until the transaction ends."""
+
+
+def _prepare(engine: Engine, role: Role) -> None:
     """Put the guard and the database's own layer on a new engine, as its role demands."""
     if role is Role.APPLICATION:
-        guard.install(created)
+        guard.install(engine)
+        event.listen(engine, "commit", _check_quotas)
     else:
-        guard.release(created)
-    if is_sqlite(created.url):
-        sqlite.install(created, role)
+        guard.release(engine)
+    if is_sqlite(engine.url):
+        sqlite.install(engine, role)
+    elif role is Role.APPLICATION:
+        postgresql.install(engine)

@@ -1,22 +1,23 @@
 """The database's own layer on SQLite: an authorizer for reads, triggers for writes.
 
-SQLite has no roles. In their place each connection carries a `Gate`: closed, it admits nothing;
-open for a statement that the guard has compiled, it admits reading and writing rows; and what is
-written must belong to the gate's tenant, or the trigger on the table aborts.
+SQLite has no roles. In their place each of the application's connections asks its gate: closed, it
+admits nothing; open for a statement that the guard has compiled, it admits reading and writing
+rows; and what is written must belong to the gate's tenant, or the trigger on the table aborts.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import Connection, Dialect, Engine, event, inspect
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.db.engines import Role
+from app.db import Role
+from app.tenancy.guard import COLUMN, Gate, TenancyError
+from app.tenancy.models import RECORDS, AuditEntry
 
 FUNCTION = "may_write"
-_GATE = "gate"
 
 _ROWS = frozenset(
     {
@@ -33,34 +34,113 @@ _ALWAYS = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT})
 _SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_temp_master", "sqlite_schema"})
 
 
-class Gate:
-    """What a connection may do at the moment: for which tenant, and whether for a statement."""
+# Of the driver's methods, those that run no SQL, and those that are checked below.
+_HARMLESS = frozenset({"close", "commit", "cursor", "interrupt", "rollback", "set_authorizer"})
+_BEGIN = "BEGIN IMMEDIATE"
 
-    def __init__(self, *, guarded: bool) -> None:
-        self.guarded = guarded
-        self.open = False
-        self.tenant: str | None = None
 
-    def authorize(self, action: int, table: str | None, *_: str | None) -> int:
-        """Answer SQLite's question, asked for each part of each statement, by an allow-list."""
-        if action in _ALWAYS:
-            return sqlite3.SQLITE_OK
-        if self.open and action in _ROWS and table not in _SCHEMA_TABLES:
-            return sqlite3.SQLITE_OK
-        return sqlite3.SQLITE_DENY
+class GatedCursor(sqlite3.Cursor):
+    """A driver's cursor that runs what the guard approves."""
 
-    def may_write(self, tenant: str | None) -> bool:
-        """Tell a trigger whether a row of this tenant may be written."""
-        return not self.guarded or (tenant is not None and tenant == self.tenant)
+    connection: "GatedConnection"
+
+    def execute(self, sql: str, *args: Any) -> "GatedCursor":
+        """Run the statement that the guard has approved, or begin a transaction."""
+        if sql != _BEGIN:
+            self.connection.refuse_unless_approved(sql)
+        return super().execute(sql, *args)
+
+    def executemany(self, sql: str, *args: Any) -> "GatedCursor":
+        """Run the statement that the guard has approved, with each of some parameters."""
+        self.connection.refuse_unless_approved(sql)
+        return super().executemany(sql, *args)
+
+    def executescript(self, sql_script: str) -> sqlite3.Cursor:
+        """Refuse a script: the guard compiles none."""
+        self.connection.refuse_unless_approved(sql_script)
+        return super().executescript(sql_script)
+
+
+class GatedConnection(sqlite3.Connection):
+    """A driver's connection that asks its gate, from the moment that it has an authorizer."""
+
+    def __init__(self, *args: Any, gate: Gate, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._gate = gate
+        self._is_sealed = False
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the gate decides: the driver and SQLAlchemy have set the connection up."""
+        return self._is_sealed
+
+    def set_authorizer(self, authorizer_callback: Callable[..., int] | None) -> None:
+        """Set the authorizer, once, and let the gate decide from now on."""
+        self.refuse_unless_approved("")
+        super().set_authorizer(authorizer_callback)
+        self._is_sealed = True
+
+    def cursor(self, *args: Any) -> GatedCursor:  # type: ignore[override] # no other is to be had
+        """Return a cursor that asks the gate."""
+        return super().cursor(GatedCursor)
+
+    def refuse_unless_approved(self, sql: str) -> None:
+        """Raise TenancyError for a statement that is not the guard's."""
+        if self._is_sealed and sql != self._gate.approved:
+            raise _refusal()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # What else can be set here would see rows of whoever uses the connection next.
+        if getattr(self, "_is_sealed", False) and name != "isolation_level":
+            raise _refusal()
+        super().__setattr__(name, value)
+
+
+def _refusal() -> TenancyError:
+    return TenancyError("the driver's connection can't be scoped: use the session's own methods")
+
+
+def _until_sealed(name: str) -> Callable[..., object]:
+    """Return a driver's method that works only before the gate decides."""
+    method = getattr(sqlite3.Connection, name)
+
+    def call(self: GatedConnection, *args: object, **kw: object) -> object:
+        if self.is_sealed:
+            raise _refusal()
+        return method(self, *args, **kw)
+
+    return call
+
+
+for _name, _method in vars(sqlite3.Connection).items():
+    if callable(_method) and not _name.startswith("_") and _name not in _HARMLESS:
+        setattr(GatedConnection, _name, _until_sealed(_name))
+
+
+def _authorize(gate: Gate, action: int, table: str | None, *_: str | None) -> int:
+    """Answer SQLite's question, asked for each part of each statement, by an allow-list."""
+    if action in _ALWAYS:
+        return sqlite3.SQLITE_OK
+    if gate.approved is not None and action in _ROWS and table not in _SCHEMA_TABLES:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _may_write(gate: Gate, tenant: str | None) -> bool:
+    """Tell a trigger whether a row of this tenant may be written."""
+    return tenant is not None and tenant == gate.tenant
 
 
 def install(engine: Engine, role: Role) -> None:
-    """Give each connection of an engine a gate; only the application's role is held by it."""
+    """Prepare an engine's connections; those of the application's role get a gate."""
     guarded = role is Role.APPLICATION
 
+    def choose(
+        dialect: Dialect, entry: ConnectionPoolEntry, arguments: object, options: dict[str, object]
+    ) -> None:
+        options["factory"] = partial(GatedConnection, gate=Gate.of(entry))
+
     def connect(connection: Any, entry: ConnectionPoolEntry) -> None:
-        gate = entry.info[_GATE] = Gate(guarded=guarded)
-        connection.create_function(FUNCTION, 1, gate.may_write)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
@@ -69,22 +149,22 @@ def install(engine: Engine, role: Role) -> None:
             cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
         if guarded:
-            connection.run_async(lambda driver: driver.set_authorizer(gate.authorize))
+            connection.run_async(partial(_seal, gate=Gate.of(entry)))
+        else:
+            connection.create_function(FUNCTION, 1, lambda _: True)
 
+    if guarded:
+        event.listen(engine, "do_connect", choose)
     event.listen(engine, "connect", connect)
     event.listen(engine, "savepoint", _begin)
     if role is Role.MIGRATION:
         event.listen(engine, "begin", _begin)
-    if guarded:
-        event.listen(engine, "before_cursor_execute", _open)
-        event.listen(engine, "after_cursor_execute", _close)
-        event.listen(engine, "handle_error", _close_after_error)
-        event.listen(engine, "checkin", _reset)
 
 
-def enter(connection: Connection, tenant: str) -> None:
-    """Let the connection write this tenant's rows until it goes back to the pool."""
-    connection.info[_GATE].tenant = tenant
+async def _seal(driver: Any, gate: Gate) -> None:
+    """Have a gate asked before anything is read or written, for as long as the connection lives."""
+    await driver.create_function(FUNCTION, 1, partial(_may_write, gate))
+    await driver.set_authorizer(partial(_authorize, gate))
 
 
 def _begin(connection: Connection, *_: object) -> None:
@@ -93,41 +173,44 @@ def _begin(connection: Connection, *_: object) -> None:
     driver: Any = connection.connection.dbapi_connection
     if not driver.driver_connection.in_transaction:
         cursor = driver.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(_BEGIN)
         cursor.close()
 
 
-def _open(connection: Connection, *_: object) -> None:
-    connection.info[_GATE].open = True
+def tenant_tables(connection: Connection) -> list[str]:
+    """Return the names of the tables that have a tenant."""
+    inspector = inspect(connection)
+    return [
+        table
+        for table in inspector.get_table_names()
+        if any(column["name"] == COLUMN for column in inspector.get_columns(table))
+    ]
 
 
-def _close(connection: Connection, *_: object) -> None:
-    connection.info[_GATE].open = False
+def protection(connection: Connection) -> Iterator[str]:
+    """Yield the statements that protect every table with a tenant. Repeatable."""
+    for table in tenant_tables(connection):
+        for verb in ("INSERT", "UPDATE", "DELETE"):
+            trigger = f'"{table}_tenant_{verb.lower()}"'
+            yield f"DROP TRIGGER IF EXISTS {trigger}"
+            yield (
+                f'CREATE TRIGGER {trigger} BEFORE {verb} ON "{table}" '
+                f"WHEN {_is_refused(table, verb)} "
+                "BEGIN SELECT RAISE(ABORT, 'this session may not write this row'); END"
+            )
 
 
-def _close_after_error(context: Any) -> None:
-    if context.connection is not None:
-        _close(context.connection)
-
-
-def _reset(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-    if gate := entry.info.get(_GATE):
-        gate.open, gate.tenant = False, None
-
-
-def protection(table: str, *, writable: bool) -> Sequence[str]:
-    """Return the statements that make a table refuse rows of other tenants. Repeatable.
-
-    A table that is not writable refuses all rows, but from the system's role.
-    """
-    statements = []
-    for verb, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
-        trigger = f'"{table}_tenant_{verb.lower()}"'
-        allowed = " AND ".join(f"{FUNCTION}({row}.tenant_id)" for row in rows)
-        allowed = allowed if writable else f"{FUNCTION}(NULL)"
-        statements += [
-            f"DROP TRIGGER IF EXISTS {trigger}",
-            f'CREATE TRIGGER {trigger} BEFORE {verb} ON "{table}" WHEN NOT ({allowed}) '
-            "BEGIN SELECT RAISE(ABORT, 'this session may not write this row'); END",
-        ]
-    return statements
+def _is_refused(table: str, verb: str) -> str:
+    """Return the condition under which a row of a table is not written."""
+    by_tenants = f"NOT {FUNCTION}(NULL)"
+    if table == AuditEntry.__tablename__ and verb != "INSERT":
+        return "TRUE"  # for every role: what is written there stays
+    if table in RECORDS:
+        return by_tenants
+    rows = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}[verb]
+    own = " AND ".join(f"{FUNCTION}({row}.tenant_id)" for row in rows)
+    if verb == "DELETE":
+        return f"NOT ({own})"
+    # What is being erased takes no more rows, from transactions that began before it either.
+    status = "(SELECT status FROM tenants WHERE tenant_id = NEW.tenant_id)"
+    return f"NOT ({own}) OR {by_tenants} AND {status} IN ('erasing', 'erased')"

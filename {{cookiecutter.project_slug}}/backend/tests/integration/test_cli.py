@@ -78,7 +78,11 @@ def test_what_a_tenant_has_is_exported_and_erased(environment: Environment) -> N
     rows = [json.loads(line) for line in lines]
     assert [(row["table"], row["row"]["name"]) for row in rows] == [("projects", "Apollo \u2764")]
     erased = done(environment, "tenant", "erase", "acme").splitlines()
-    assert erased == ["tasks: 0 rows", "projects: 1 rows", "The tenant acme is erased."]
+    assert erased == [
+        "tasks: 0 rows erased, 0 left",
+        "projects: 1 rows erased, 0 left",
+        "The tenant acme is erased.",
+    ]
     assert done(environment, "tenant", "export", "acme") == ""
     assert "planted" in done(environment, "tenant", "export", "globex")
 
@@ -273,7 +277,7 @@ NOT_TO_BE_RUN = {
     "a list that is no JSON": (
         {"CORS_ORIGINS": "https://app.example.com"},
         'error parsing value for field "CORS_ORIGINS" from source "EnvSettingsSource": '
-        "a list is written as JSON.",
+        "a list or a map is written as JSON.",
     ),
     "a driver that nobody knows": (
         {"DATABASE_URL": "postgresql://app:planted@127.0.0.1:1/service"},

@@ -5,9 +5,6 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from app.projects.models import Project, Task
-from app.tenancy import lifecycle, tenant_session
-
 pytestmark = pytest.mark.anyio
 
 URL = "/api/v1/tenants"
@@ -76,39 +73,3 @@ async def test_what_is_unknown_is_not_found_and_what_is_malformed_is_refused(
     for name in ("Acme", "a", "1acme", "a" * 64, "ac me"):
         response = await client.post(URL, json={"name": name}, headers=operator)
         assert response.status_code == 422
-
-
-async def fill(name: str) -> None:
-    async with tenant_session(name) as session:
-        session.add(Task(title="Count down", project=Project(name="Rocket")))
-
-
-@pytest.mark.usefixtures("app")
-async def test_an_export_has_everything_of_a_tenant_and_nothing_else() -> None:
-    await fill("acme")
-    await fill("globex")
-    lines = [line async for line in lifecycle.export("acme")]
-    assert len(lines) == 2
-    assert all('"acme"' in line and "globex" not in line for line in lines)
-
-
-@pytest.mark.usefixtures("app")
-async def test_an_erased_tenant_has_no_rows_and_its_name_is_not_given_again() -> None:
-    await fill("acme")
-    await fill("globex")
-    erased = [step async for step in lifecycle.erase("acme")]
-    assert erased == [("tasks", 1), ("projects", 1)]
-    assert [line async for line in lifecycle.export("acme")] == []
-    assert len([line async for line in lifecycle.export("globex")]) == 2
-    with pytest.raises(lifecycle.TenantStateError, match="erased"):
-        await lifecycle.create("acme")
-
-
-@pytest.mark.usefixtures("app")
-async def test_erasing_goes_on_where_it_was_interrupted() -> None:
-    await fill("acme")
-    steps = lifecycle.erase("acme")
-    await anext(steps)
-    await steps.aclose()
-    assert [step async for step in lifecycle.erase("acme")] == [("tasks", 0), ("projects", 1)]
-    assert not await lifecycle.is_active("acme")

@@ -52,6 +52,20 @@ async def test_a_token_names_the_audience_and_the_tenant_as_the_settings_say(
 
 
 @pytest.mark.anyio
+async def test_a_token_lists_the_other_tenants_of_its_user(settings: Settings) -> None:
+    changed = settings.model_copy(update={"AUTH_MEMBERSHIPS_CLAIM": "orgs"})
+    token = issuer.issue(changed, "acme", "alice", memberships=["globex", "initech"])
+    assert (await Verifier(changed).verify(token)).memberships == {"globex", "initech"}
+    assert "orgs" not in parse(issuer.issue(changed, "acme", "alice")).claims
+
+
+@pytest.mark.anyio
+async def test_a_token_lives_no_longer_than_the_settings_allow(settings: Settings) -> None:
+    changed = settings.model_copy(update={"AUTH_MAX_LIFETIME": 60})
+    assert await Verifier(changed).verify(issuer.issue(changed, "acme", "alice"))
+
+
+@pytest.mark.anyio
 async def test_a_token_of_another_machine_is_refused(settings: Settings, tmp_path: Path) -> None:
     other = settings.model_copy(update={"AUTH_LOCAL_KEY_FILE": str(tmp_path / "other.json")})
     with pytest.raises(TokenError, match="unknown_key"):
@@ -157,7 +171,7 @@ def test_processes_that_start_together_agree_on_one_key(settings: Settings) -> N
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("text", ["", "nonsense", "[]"])
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", "5", "[" * 100_000])
 async def test_a_key_file_that_cannot_be_used_refuses_every_token(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """The issuer's keys: fetched once for all callers, kept for a while, and never from elsewhere."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from functools import cache
@@ -38,10 +39,15 @@ class Issuer:
         self.kids = list(kids)
         self.answers: dict[str, Answer] = {DISCOVERY: self.metadata, JWKS: self.key_set}
         self.asked: list[str] = []
+        self.was_asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(str(request.url))
+        self.was_asked.set()
         await asyncio.sleep(0)  # an answer takes time: other callers have their turn
+        await self.may_answer.wait()
         return self.answers[str(request.url)](request)
 
     def metadata(self, _: httpx.Request) -> httpx.Response:
@@ -177,6 +183,15 @@ def key_set_after(body: bytes) -> httpx.Response:
     return httpx.Response(200, content=body + json.dumps({"keys": [jwk("one")]}).encode())
 
 
+def compressed(body: bytes) -> httpx.Response:
+    """An answer that is short on the wire, whether it is read at once or bit by bit."""
+    return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=whole(body))
+
+
+async def whole(body: bytes) -> AsyncIterator[bytes]:
+    yield gzip.compress(body)
+
+
 BAD_ANSWERS: dict[str, Answer] = {
     "no connection": refuse_connection,
     "no answer in time": timing_out,
@@ -195,6 +210,8 @@ BAD_ANSWERS: dict[str, Answer] = {
     "no key": answering(httpx.Response(200, json={"keys": []})),
     "no usable key": answering(httpx.Response(200, json={"keys": [{"kty": "oct", "kid": "one"}]})),
     "too much": answering(key_set_after(b" " * MAX_BYTES)),
+    "too much, compressed": lambda _: compressed(b" " * 10**7),
+    "what was not to be compressed": lambda _: compressed(key_set_after(b"").content),
     "no end": lambda _: httpx.Response(200, content=endless()),
     "half": lambda _: httpx.Response(200, content=broken_off()),
 }
@@ -209,25 +226,54 @@ async def test_there_are_no_keys_when_the_issuer_answers_with(answer: Answer) ->
     assert issuer.asked == [DISCOVERY, JWKS]
 
 
-async def test_an_issuer_that_never_answers_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def never(request: httpx.Request) -> httpx.Response:
-        await asyncio.Event().wait()
-        raise AssertionError("unreachable")
+async def test_an_answer_is_asked_for_as_it_is() -> None:
+    issuer = Issuer("one")
+    asked_for = set()
 
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked_for.add(request.headers["Accept-Encoding"])
+        return issuer.key_set(request)
+
+    issuer.answers[JWKS] = answer
+    assert await found(issuer.keys(), "one")
+    assert asked_for == {"identity"}
+
+
+async def dripping() -> AsyncIterator[bytes]:
+    """A body of which something comes all the time, and never the end."""
+    while True:
+        yield b" "
+        await asyncio.sleep(0)
+
+
+async def stopping() -> AsyncIterator[bytes]:
+    """A body of which nothing more comes."""
+    yield b'{"keys": ['
+    await asyncio.Event().wait()
+
+
+def no_answer(issuer: Issuer) -> Answer:
+    issuer.may_answer.clear()
+    return issuer.key_set
+
+
+SLOW: dict[str, Callable[[Issuer], Answer]] = {
+    "never begins": no_answer,
+    "stops in the middle": lambda _: lambda _: httpx.Response(200, content=stopping()),
+    "never ends": lambda _: lambda _: httpx.Response(200, content=dripping()),
+}
+
+
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
+async def test_nobody_waits_for_an_answer_that(
+    slow: Callable[[Issuer], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.auth.keys.TIMEOUT", 0.01)
-    keys = RemoteKeys(
-        ISSUER,
-        JWKS,
-        frozenset({"ES256"}),
-        https_only=True,
-        clock=Clock(),
-        transport=httpx.MockTransport(never),
-    )
+    issuer = Issuer("one")
+    issuer.answers[JWKS] = slow(issuer)
     async with asyncio.timeout(30):
         with pytest.raises(TokenError, match="no_keys"):
-            await found(keys, "one")
+            await found(issuer.keys(jwks_url=JWKS), "one")
 
 
 async def test_the_log_says_why_and_tells_nothing_of_the_answer(
@@ -256,6 +302,54 @@ async def test_1000_callers_of_an_issuer_that_is_down_cause_one_fetch() -> None:
         *(found(keys, "one") for _ in range(1000)), return_exceptions=True
     )
     assert all(isinstance(answer, TokenError) for answer in answers)
+    assert issuer.asked == [JWKS]
+
+
+async def test_1000_callers_with_keys_that_nobody_knows_cause_one_fetch() -> None:
+    issuer = Issuer("one")
+    keys = issuer.keys(jwks_url=JWKS)
+    assert not any(await asyncio.gather(*(found(keys, f"unknown-{n}") for n in range(1000))))
+    assert issuer.asked == [JWKS]
+
+
+async def test_callers_of_a_key_that_is_there_do_not_wait_for_that_of_another() -> None:
+    clock, issuer = Clock(), Issuer("one")
+    keys = issuer.keys(clock, jwks_url=JWKS)
+    await found(keys, "one")
+    clock.now += COOLDOWN
+    issuer.may_answer.clear()
+    other = asyncio.create_task(found(keys, "unknown"))
+    await asyncio.sleep(0)
+    assert await found(keys, "one")
+    issuer.may_answer.set()
+    assert not await other
+    assert issuer.asked == [JWKS, JWKS]
+
+
+async def test_a_caller_that_goes_away_takes_the_keys_from_nobody() -> None:
+    issuer = Issuer("one")
+    issuer.may_answer.clear()
+    keys = issuer.keys(jwks_url=JWKS)
+    callers = [asyncio.create_task(found(keys, "one")) for _ in range(3)]
+    await issuer.was_asked.wait()
+    callers[0].cancel()
+    gone = (await asyncio.gather(callers[0], return_exceptions=True))[0]
+    issuer.may_answer.set()
+    assert isinstance(gone, asyncio.CancelledError)
+    assert await asyncio.gather(*callers[1:]) == [True, True]
+    assert issuer.asked == [JWKS]
+
+
+async def test_keys_that_nobody_waits_for_any_more_are_there_for_the_next_caller() -> None:
+    issuer = Issuer("one")
+    issuer.may_answer.clear()
+    keys = issuer.keys(jwks_url=JWKS)
+    caller = asyncio.create_task(found(keys, "one"))
+    await issuer.was_asked.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    issuer.may_answer.set()
+    assert await found(keys, "one")
     assert issuer.asked == [JWKS]
 
 

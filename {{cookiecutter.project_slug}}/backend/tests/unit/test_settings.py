@@ -72,6 +72,11 @@ DEFAULTS = {
     "AUTH_JWKS_URL": "",
     "AUTH_TENANT_CLAIM": "tenant_id",
     "AUTH_MEMBERSHIPS_CLAIM": "tenants",
+    "AUTH_MAX_LIFETIME": 86_400,
+    "AUTH_CLOCK_SKEW": 30,
+    "TENANT_DOMAIN": "",
+    "TENANT_RATE_LIMIT": "",
+    "TENANT_ROW_QUOTAS": {},
     "REDIS_URL": "",
 }
 
@@ -110,6 +115,11 @@ VARIABLES = {
     "AUTH_TENANT_CLAIM": ("org", "org"),
     "AUTH_MEMBERSHIPS_CLAIM": ("orgs", "orgs"),
     "AUTH_LOCAL_KEY_FILE": ("key.json", "key.json"),
+    "AUTH_MAX_LIFETIME": ("3600", 3600),
+    "AUTH_CLOCK_SKEW": ("5", 5),
+    "TENANT_DOMAIN": ("example.com", "example.com"),
+    "TENANT_RATE_LIMIT": ("100/minute", "100/minute"),
+    "TENANT_ROW_QUOTAS": ('{"projects": 10}', {"projects": 10}),
     "REDIS_URL": ("redis://localhost", "redis://localhost"),
 }
 

@@ -1,7 +1,8 @@
 """Who is calling, for routes: `CurrentUser`, and the scopes that a route requires."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,7 +14,10 @@ from app.core.errors import Problem
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
 # {% endif %}
-from app.tenancy import is_active
+from app.tenancy import admit_operator, identify, is_active
+
+TENANT_HEADER = "X-Tenant-ID"
+SYSTEM_SCOPE = "tenants:admin"  # the one that opens the system's door to the database
 
 log = logging.getLogger("app.auth")
 
@@ -24,16 +28,18 @@ async def get_current_user(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
-    """Return the caller. 401 without a good token, 403 where its tenant is not active."""
-    try:
-        if credentials is None:
-            raise TokenError("missing")
-        principal: Principal = await request.app.state.verifier.verify(credentials.credentials)
-    except TokenError as error:
-        log.info("token refused: %s", error.reason)
-        raise Unauthenticated from None
-    if not await is_active(principal.tenant_id):
-        raise Problem(403, "The tenant is not active.")
+    """Return the caller, in the tenant that the request selects.
+
+    401 without a good token, 403 where the tenant is not active or not the caller's to select.
+    """
+    caller = await _verified(request, credentials)
+    principal = _in_selected_tenant(request, caller)
+    await request.app.state.rate_limits.hit(principal.tenant_id)
+    # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
+    for tenant in {caller.tenant_id, principal.tenant_id}:
+        if not await is_active(tenant):
+            raise TenantNotActive
+    identify(principal.tenant_id, principal.user_id)
     # {% if cookiecutter.include_sentry == "yes" %}
     set_user_context(principal.user_id, principal.tenant_id, principal.email, principal.username)
     # {% endif %}
@@ -49,9 +55,53 @@ def require_scopes(*scopes: str) -> Callable[[Principal], Awaitable[Principal]]:
     async def check(user: CurrentUser) -> Principal:
         if not user.scopes.issuperset(scopes):
             raise Problem(403, f"This needs the scope {' '.join(scopes)}.")
+        if SYSTEM_SCOPE in scopes:
+            admit_operator()
         return user
 
     return check
+
+
+async def _verified(
+    request: Request, credentials: HTTPAuthorizationCredentials | None
+) -> Principal:
+    try:
+        if credentials is None:
+            raise TokenError("missing")
+        principal: Principal = await request.app.state.verifier.verify(credentials.credentials)
+    except TokenError as error:
+        log.info("token refused: %s", error.reason)
+        raise Unauthenticated from None
+    return principal
+
+
+def _in_selected_tenant(request: Request, caller: Principal) -> Principal:
+    """Return the caller in the tenant that the request names; 403 unless the token lists it."""
+    by_header = request.headers.getlist(TENANT_HEADER)
+    selected = {*by_header, *_subdomains(request)}
+    if not selected:
+        return caller
+    choices = {caller.tenant_id, *caller.memberships}
+    if len(by_header) > 1 or len(selected) > 1 or not choices.issuperset(selected):
+        log.info("tenant refused: the token does not list it, or the request names several")
+        raise TenantNotActive
+    return replace(caller, tenant_id=selected.pop())
+
+
+def _subdomains(request: Request) -> Iterator[str]:
+    """Yield what stands before the tenants' domain in the request's host; nothing elsewhere."""
+    domain = request.app.state.settings.TENANT_DOMAIN
+    for host in request.headers.getlist("Host") if domain else []:
+        name = host.partition(":")[0].removesuffix(".").lower()
+        if name.endswith(f".{domain}"):
+            yield name.removesuffix(f".{domain}")
+
+
+class TenantNotActive(Problem):
+    """A tenant that is suspended, unknown or not the caller's: one answer, so that none is told."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "The tenant is not active.")
 
 
 class Unauthenticated(Problem):

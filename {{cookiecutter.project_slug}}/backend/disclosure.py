@@ -6,6 +6,7 @@ do not know, the reasons, stands here; a table that grows beyond its reasons sto
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -45,7 +46,7 @@ make install
 cd backend
 .venv/bin/python -m app privacy preview
 .venv/bin/python -m app privacy preview --html preview.html
-.venv/bin/python -m app privacy document > ../PRIVACY.md
+.venv/bin/python -m disclosure > ../PRIVACY.md
 ```
 
 It is proved in `backend/tests`: in `unit` for each field and each rule, and in `wire` with a real
@@ -376,3 +377,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     heads = list(heads)
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_document())

@@ -1,4 +1,4 @@
-"""Tenants, projects and tasks."""
+"""Tenants, the audit log, projects and tasks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,16 @@ def upgrade() -> None:
             name=op.f("ck_tenants_status"),
         ),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenants")),
+    )
+    op.create_table(
+        "audit_log",
+        sa.Column("tenant_id", sa.String(length=63), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.String(length=320), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.String(length=128), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_audit_log")),
     )
     op.create_table(
         "projects",
@@ -70,4 +80,5 @@ def downgrade() -> None:
 
     op.drop_table("tasks")
     op.drop_table("projects")
+    op.drop_table("audit_log")
     op.drop_table("tenants")

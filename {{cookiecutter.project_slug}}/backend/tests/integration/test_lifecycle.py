@@ -1,0 +1,233 @@
+"""What a tenant has is exported as of one moment, and erased to the last row, whatever happens."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import Settings
+from app.core.request_id import accept_request_id
+from app.projects.models import Project, Task
+from app.tenancy import (
+    TenancyError,
+    Tenant,
+    TenantStatus,
+    admit_operator,
+    identify,
+    lifecycle,
+    serving_request,
+    system_session,
+    tenant_session,
+)
+from app.tenancy.models import AuditEntry
+from tests.conftest import BACKEND
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("app")]
+
+URL = "/api/v1/tenants"
+Headers = dict[str, str]
+
+
+@pytest.fixture
+def operator(as_user: Callable[..., Headers]) -> Headers:
+    return as_user("acme", "olga", scope="tenants:admin")
+
+
+async def fill(name: str, tasks: int = 1) -> None:
+    async with tenant_session(name) as session:
+        project = Project(name="Rocket")
+        session.add(project)
+        session.add_all(Task(title=f"Step {number}", project=project) for number in range(tasks))
+
+
+async def entries(tenant: str) -> list[AuditEntry]:
+    """Return what the audit log says of a tenant; to look is not about any."""
+    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant).order_by(AuditEntry.id)
+    async with system_session("a test reads the audit log") as session:
+        return list(await session.scalars(query))
+
+
+async def test_an_export_has_everything_of_a_tenant_and_nothing_else(
+    client: httpx.AsyncClient, operator: Headers
+) -> None:
+    await fill("acme")
+    await fill("globex")
+    answer = await client.get(f"{URL}/globex/export", headers=operator)
+    assert answer.headers["content-type"] == "application/jsonl"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["table"] for line in lines] == ["projects", "tasks"]
+    assert {line["row"]["tenant_id"] for line in lines} == {"globex"}
+    assert lines[1]["row"]["project_id"] == lines[0]["row"]["id"]
+
+
+async def test_an_export_is_of_one_moment() -> None:
+    await fill("acme", tasks=3)
+    lines = lifecycle.export("acme")
+    assert (await anext(lines))[0] == "projects"
+    async with tenant_session("acme") as session:
+        await session.execute(update(Task).values(title="changed meanwhile"))
+        session.add(Task(title="new", project=await session.get_one(Project, await own_id())))
+    assert sorted([str(row["title"]) async for _, row in lines]) == ["Step 0", "Step 1", "Step 2"]
+
+
+async def own_id() -> tuple[str, object]:
+    async with tenant_session("acme") as session:
+        return "acme", (await session.scalars(select(Project.id))).one()
+
+
+async def test_an_erased_tenant_has_no_rows_and_its_name_is_not_given_again(
+    client: httpx.AsyncClient, operator: Headers
+) -> None:
+    await fill("acme")
+    await fill("globex")
+    answer = await client.post(f"{URL}/globex/erase", headers=operator)
+    steps = [json.loads(line) for line in answer.text.splitlines()]
+    assert steps[0] == {"deleted": {"tasks": 1, "projects": 0}, "left": None}
+    assert steps[-1] == {
+        "deleted": {"tasks": 1, "projects": 1},
+        "left": {"tasks": 0, "projects": 0},
+    }
+    assert [row async for row in lifecycle.export("globex")] == []
+    assert len([row async for row in lifecycle.export("acme")]) == 2
+    again = await client.post(URL, json={"name": "globex"}, headers=operator)
+    assert (again.status_code, again.json()["detail"]) == (409, "the tenant globex is erased.")
+
+
+async def test_who_is_not_there_is_neither_exported_nor_erased(
+    client: httpx.AsyncClient, operator: Headers
+) -> None:
+    assert (await client.get(f"{URL}/nobody/export", headers=operator)).status_code == 404
+    assert (await client.post(f"{URL}/nobody/erase", headers=operator)).status_code == 404
+
+
+async def test_an_erasure_that_was_killed_goes_on_and_ends(settings: Settings) -> None:
+    await fill("acme", tasks=3 * lifecycle.BATCH)
+    script = (
+        "import asyncio, os, signal\n"
+        "from app.tenancy import lifecycle\n"
+        "async def run():\n"
+        "    async for step in lifecycle.erase('acme'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(run())\n"
+    )
+    killed = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script],
+        cwd=BACKEND,
+        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **settings.database_urls},
+        check=False,
+        timeout=60,
+    )
+    assert killed.returncode == -9
+    assert not await lifecycle.is_active("acme")
+    steps = [step async for step in lifecycle.erase("acme")]
+    assert steps[-1] == lifecycle.Erasure(
+        deleted={"tasks": 2 * lifecycle.BATCH, "projects": 1}, left={"tasks": 0, "projects": 0}
+    )
+
+
+async def test_the_proof_of_an_erasure_stands_in_the_audit_log() -> None:
+    await fill("acme")
+    async for _ in lifecycle.erase("acme"):
+        pass
+    receipt = (await entries("acme"))[-1].action
+    assert receipt == "erased tenant acme; rows left: tasks 0, projects 0"
+    async for _ in lifecycle.erase("acme"):  # may be proved once more
+        pass
+    assert (await entries("acme"))[-1].action == receipt
+
+
+async def test_what_is_being_erased_takes_no_more_rows() -> None:
+    steps = lifecycle.erase("acme")
+    async with tenant_session("acme") as session:  # its transaction is older than the erasure
+        assert await session.scalar(select(func.count()).select_from(Project)) == 0
+        await session.commit()
+        await fill("acme")
+        await anext(steps)
+        session.add(Project(name="late"))
+        with pytest.raises(DBAPIError):
+            await session.flush()
+        await session.rollback()
+    assert [step.left async for step in steps][-1] == {"tasks": 0, "projects": 0}
+
+
+async def test_a_tenant_is_provisioned_before_it_is_active() -> None:
+    async with system_session("a creation was interrupted") as session:
+        session.add(Tenant(tenant_id="initech"))
+    assert not await lifecycle.is_active("initech")
+    tenant, new = await lifecycle.create("initech")
+    assert (tenant.status, new) == (TenantStatus.ACTIVE, False)
+    assert await lifecycle.is_active("initech")
+
+
+async def test_of_many_who_create_a_tenant_one_does_and_none_fails() -> None:
+    made = await asyncio.gather(*(lifecycle.create("initech") for _ in range(8)))
+    assert [new for _, new in made].count(True) == 1
+    assert {tenant.status for tenant, _ in made} == {TenantStatus.ACTIVE}
+
+
+async def test_a_system_session_is_written_down_before_it_opens() -> None:
+    with pytest.raises(RuntimeError):
+        async with system_session("repair something", "globex"):
+            raise RuntimeError
+    entry = (await entries("globex"))[-1]
+    assert (entry.action, entry.request_id) == ("repair something", "")
+    assert entry.actor.startswith("process")
+
+
+async def test_an_operators_request_is_written_down_with_its_caller_and_id(
+    client: httpx.AsyncClient, operator: Headers
+) -> None:
+    await client.post(f"{URL}/globex/suspend", headers=operator | {"X-Request-ID": "req-1"})
+    entry = (await entries("globex"))[-1]
+    assert (entry.actor, entry.request_id) == ("acme/olga", "req-1")
+    assert entry.action == "tenant globex: suspended"
+
+
+async def test_a_request_opens_the_systems_door_only_with_the_scope() -> None:
+    accept_request_id("req-2")
+    with serving_request():
+        identify("acme", "alice")
+        with pytest.raises(TenancyError, match="tenants:admin"):
+            async with system_session("look around"):
+                pass
+        admit_operator()
+        async with system_session("look around"):
+            pass
+    async with system_session("a job looks around"):
+        pass
+    assert [(each.actor, each.request_id) for each in await entries("*")][-3] == (
+        "acme/alice",
+        "req-2",
+    )
+
+
+async def test_a_task_that_outlives_its_request_stays_outside_the_systems_door() -> None:
+    async def later() -> None:
+        await served.wait()
+        async with system_session("look around"):
+            pass
+
+    served = asyncio.Event()
+    with serving_request():
+        task = asyncio.create_task(later())
+    served.set()
+    with pytest.raises(TenancyError, match="tenants:admin"):
+        await task
+
+
+async def test_no_other_tenants_door_opens_in_a_request_of_a_tenant() -> None:
+    with serving_request():
+        identify("acme", "alice")
+        async with tenant_session("acme"):
+            pass
+        with pytest.raises(TenancyError, match="another tenant's"):
+            async with tenant_session("globex"):
+                pass
