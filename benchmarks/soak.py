@@ -23,9 +23,9 @@ from itertools import count
 from pathlib import Path
 from statistics import linear_regression
 
+from generated import generate
 from listener import Listener
-from service import environment, free_port, install
-from template_source import copy_template
+from service import environment, free_port
 
 TENANTS = [f"tenant-{number:02}" for number in range(40)]
 CALLERS = 8  # at a time
@@ -50,11 +50,11 @@ MAKE_TOKENS = """
 import asyncio, json, sys
 from app.auth import issuer
 from app.core.config import settings
-from app.db import engines
+from app import db
 from app.tenancy import lifecycle
 
 async def make():
-    engines.configure(settings)
+    db.configure(settings)
     for tenant in sys.argv[1:]:
         await lifecycle.create(tenant)
     print(json.dumps({each: issuer.issue(settings, each, "alice", "") for each in sys.argv[1:]}))
@@ -84,24 +84,6 @@ def main() -> int:
             faults += report(mode, seen)
     print("\n".join(["", *faults] if faults else ["", "All of it holds."]))
     return 1 if faults else 0
-
-
-def generate(directory: Path) -> Path:
-    """Generate and install a project with the default answers; return its backend."""
-    template = copy_template(directory / "template")
-    settings = directory / "cookiecutter.yaml"
-    settings.write_text(f"replay_dir: {directory / 'replay'}\n")
-    cookiecutter = Path(sys.executable).with_name("cookiecutter")
-    words: list[str | Path] = [
-        template,
-        "--no-input",
-        "project_name=Soak",
-        "--config-file",
-        settings,
-    ]
-    subprocess.run([cookiecutter, *words, "-o", directory], check=True, capture_output=True)
-    install(directory / "soak")
-    return directory / "soak" / "backend"
 
 
 def properties(backend: Path, examples: int) -> list[str]:
