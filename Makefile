@@ -13,6 +13,7 @@ export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 export PYTHONPATH := $(CURDIR)
+IN_GENERATED := PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/generated.py
 
 .PHONY: demo test bench soak
 .DEFAULT_GOAL := demo
@@ -23,9 +24,10 @@ demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants
 test: $(VENV)/.test ## prove the template: every combination, and what each generates
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.bench ## measure generation, and the privacy filter beside its peers; SIZE=smallest for a quick look
+bench: $(VENV)/.bench ## measure generation, privacy, isolation and tokens, beside what is plain; SIZE=smallest for a quick look
 	@$(BIN)/python benchmarks/generation.py --size $(or $(SIZE),full)
 	@$(BIN)/python benchmarks/privacy.py --size $(or $(SIZE),full) $(ARGS)
+	@$(IN_GENERATED) isolation.py tokens.py --size $(or $(SIZE),full)
 
 soak: $(VENV)/.test ## look long for a counterexample and for a leak; MINUTES=1 for a shorter look
 	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py

@@ -1,4 +1,4 @@
-"""Generates and installs a project, and runs a program of this folder in its environment."""
+"""Generates and installs a project, and runs programs of this folder in its environment."""
 
 import subprocess
 import sys
@@ -12,18 +12,20 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Run `generated.py [--backend PATH] PROGRAM WORD …`; return what the program returns."""
-    words = sys.argv[1:]
-    if words[0] == "--backend":
-        return run_in(Path(words[1]), *words[2:])
+    """Run `generated.py PROGRAM.py … WORD …`, each program with all words; 1 where one fails."""
+    programs = [word for word in sys.argv[1:] if word.endswith(".py")]
+    words = [word for word in sys.argv[1:] if word not in programs]
     with tempfile.TemporaryDirectory(prefix="generated-") as directory:
-        return run_in(generate(Path(directory)), *words)
+        backend = generate(Path(directory))
+        return max([run(backend, program, words) for program in programs])
 
 
-def run_in(backend: Path, program: str, *words: str) -> int:
-    """Run a program of this folder with the environment of an installed project."""
+def run(backend: Path, program: str, words: list[str]) -> int:
+    """Run a program of this folder in the environment of an installed project."""
     command: list[str | Path] = [backend / ".venv" / "bin" / "python", HERE / program, *words]
-    variables = environment(PYTHONPATH=f"{backend}:{HERE}", ENV_FILE="")
+    variables = environment(
+        PYTHONPATH=f"{backend}:{HERE}", ENV_FILE="", LOG_LEVEL="WARNING", PYTHONUNBUFFERED="1"
+    )
     return subprocess.run(command, cwd=backend, env=variables, check=False).returncode
 
 
