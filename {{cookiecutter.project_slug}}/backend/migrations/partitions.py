@@ -1,9 +1,10 @@
-"""Partitions by hash of the tenant, for every table with the tenant in its key.
+"""How every table with the tenant in its key is stored: by tenant, in partitions if asked for.
 
-PostgreSQL alone has them. How many is said once, when a database gets its tables; migrations say
-nothing about it, the first ones and all later ones alike.
+PostgreSQL alone has partitions, by hash of the tenant. How many is said once, when a database gets
+its tables; migrations say nothing about it, the first ones and all later ones alike.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -25,7 +26,7 @@ def asked_for(options: Mapping[str, str]) -> int | None:
     """Return what `-x partitions=N` says, if it is said; leave with a sentence if it can't be."""
     if (said := options.get("partitions")) is None:
         return None
-    if not (said.isascii() and said.isdecimal() and FEWEST <= int(said) <= MOST):
+    if not (re.fullmatch("[0-9]{1,4}", said) and FEWEST <= int(said) <= MOST):
         raise SystemExit(f"The number of partitions is {FEWEST} to {MOST}.")
     return int(said)
 
@@ -57,13 +58,16 @@ def names(connection: sa.Connection) -> frozenset[str]:
 
 @contextmanager
 def made(count: int) -> Iterator[None]:
-    """Partition what is created while this lasts, if the tenant is in its key."""
-    if not count:
-        yield
-        return
+    """Keep a tenant's rows together in what is created while this lasts.
+
+    On SQLite a table is stored in the order of its key; on PostgreSQL in partitions, if any.
+    """
 
     def declare(table: sa.Table, _: sa.Connection, **__: object) -> None:
-        if "tenant_id" in table.primary_key.columns:
+        if "tenant_id" not in table.primary_key.columns:
+            return
+        table.dialect_options["sqlite"]["with_rowid"] = False
+        if count:
             table.dialect_options["postgresql"]["partition_by"] = "HASH (tenant_id)"
 
     def create(table: sa.Table, connection: sa.Connection, **_: object) -> None:

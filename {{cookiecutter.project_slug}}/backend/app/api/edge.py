@@ -14,10 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import TENANT_HEADER
 from app.core.config import Settings
-from app.core.errors import SAFE_HEADERS, Problem, problem_response
+from app.core.errors import SAFE_HEADERS, TENANT_NOT_ACTIVE, Problem, problem_response
 from app.core.request_id import HEADER, accept_request_id
 from app.tenancy import serving_request
 from app.tenancy.quotas import QuotaExceededError
+from app.tenancy.session import TenantErasedError
 
 log = logging.getLogger("app.request")
 
@@ -25,6 +26,7 @@ log = logging.getLogger("app.request")
 def install(app: FastAPI, settings: Settings) -> None:
     """Put the edge around an application. The last one added is the first one passed."""
     app.add_exception_handler(QuotaExceededError, _on_exceeded_quota)
+    app.add_exception_handler(TenantErasedError, _on_erased_tenant)
     app.add_middleware(TimeLimit, seconds=settings.REQUEST_TIMEOUT)
     app.add_middleware(BodyLimit, size=settings.MAX_BODY_BYTES)
     if settings.CORS_ORIGINS:
@@ -44,6 +46,10 @@ async def _on_exceeded_quota(request: Request, error: Exception) -> Response:
     assert isinstance(error, QuotaExceededError)  # noqa: S101 - narrows the type
     headers = {"Retry-After": str(error.retry_after)}
     return problem_response(429, str(error), headers, limit=error.limit)
+
+
+async def _on_erased_tenant(request: Request, error: Exception) -> Response:
+    return problem_response(403, TENANT_NOT_ACTIVE)
 
 
 class RequestId:

@@ -18,6 +18,9 @@ MEDIA_TYPE = "application/problem+json"
 # Of every response. The edge adds them, but to a failure's, which is made outside of it.
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+# One answer for what is suspended, erased, unknown or not the caller's, so that none is told.
+TENANT_NOT_ACTIVE = "The tenant is not active."
+
 # What a validation message may be filled in with: limits that the schema sets, never input.
 _LIMITS = frozenset(
     {"ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of", "expected", "field_type"}

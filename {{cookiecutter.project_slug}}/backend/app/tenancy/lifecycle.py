@@ -142,9 +142,11 @@ async def _holdings(session: AsyncSession) -> Sequence[Table]:
 def _catalogue(connection: Connection) -> Sequence[Table]:
     """Read from the database which tables have a tenant: the models may not know all of them."""
     load_models()
+    holdings = set(tenant_tables(connection)) - RECORDS
     found = MetaData()
-    found.reflect(connection, only=tenant_tables(connection))
-    return [_typed(table) for table in found.sorted_tables if table.name not in RECORDS]
+    # With a key to a partitioned table come keys to its partitions, and those themselves.
+    found.reflect(connection, only=sorted(holdings))
+    return [_typed(table) for table in found.sorted_tables if table.name in holdings]
 
 
 def _typed(table: Table) -> Table:

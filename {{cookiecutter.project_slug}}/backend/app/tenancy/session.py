@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, Engine, event, insert, text
+from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -17,8 +17,14 @@ from app.db import Role, is_sqlite
 from app.db.roles import check_names
 from app.tenancy import guard, postgresql, sqlite
 from app.tenancy.guard import Gate, TenancyError
-from app.tenancy.models import EVERY_TENANT, AuditEntry, checked_name
+from app.tenancy.models import EVERY_TENANT, AuditEntry, Tenant, TenantStatus, checked_name
 from app.tenancy.quotas import QuotaExceededError, check_rows
+
+REFUSING_ROWS = (TenantStatus.ERASING, TenantStatus.ERASED)
+
+
+class TenantErasedError(Exception):
+    """A transaction that began before its tenant was erased would add rows to it."""
 
 
 @dataclass(slots=True)
@@ -158,16 +164,19 @@ def _begin(
     guard.enter(connection, tenant, begins=not transaction.nested)
 
 
-def _check_quotas(connection: Connection) -> None:
-    """Let no transaction commit that adds rows beyond a quota."""
+def _before_commit(connection: Connection) -> None:
+    """Let no transaction commit that adds rows to an erased tenant, or beyond a quota."""
     gate = Gate.of(connection)
-    quotas = db.current_settings().TENANT_ROW_QUOTAS
-    if gate.tenant is None or not quotas:
+    if gate.tenant is None or not gate.inserted_into:
         return
     lock = _is_locked if is_sqlite(connection.engine.url) else partial(postgresql.lock, connection)
+    quotas = db.current_settings().TENANT_ROW_QUOTAS
     try:
+        # The rows refer to their tenant, whose status waits for this transaction to change.
+        if connection.scalar(select(Tenant.status)) in REFUSING_ROWS:
+            raise TenantErasedError("this tenant is being erased, and takes no more rows")
         check_rows(connection, gate.tenant, gate.inserted_into, quotas, lock)
-    except QuotaExceededError:
+    except (TenantErasedError, QuotaExceededError):
         # For SQLAlchemy, a commit that failed has ended the transaction: see to it.
         connection.connection.rollback()
         raise
@@ -184,7 +193,7 @@ def _prepare(engine: Engine, role: Role) -> None:
     """Put the guard and the database's own layer on a new engine, as its role demands."""
     if role is Role.APPLICATION:
         guard.install(engine)
-        event.listen(engine, "commit", _check_quotas)
+        event.listen(engine, "commit", _before_commit)
     else:
         guard.release(engine)
     if is_sqlite(engine.url):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import httpx
 import pytest
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.request_id import accept_request_id
@@ -27,6 +26,7 @@ from app.tenancy import (
     tenant_session,
 )
 from app.tenancy.models import AuditEntry
+from app.tenancy.session import TenantErasedError
 from tests.conftest import BACKEND
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("app")]
@@ -49,7 +49,7 @@ async def fill(name: str, tasks: int = 1) -> None:
 
 async def entries(tenant: str) -> list[AuditEntry]:
     """Return what the audit log says of a tenant; to look is not about any."""
-    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant).order_by(AuditEntry.id)
+    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant).order_by(AuditEntry.at)
     async with system_session("a test reads the audit log") as session:
         return list(await session.scalars(query))
 
@@ -152,8 +152,8 @@ async def test_what_is_being_erased_takes_no_more_rows() -> None:
         await fill("acme")
         await anext(steps)
         session.add(Project(name="late"))
-        with pytest.raises(DBAPIError):
-            await session.flush()
+        with pytest.raises(TenantErasedError):
+            await session.commit()
         await session.rollback()
     assert [step.left async for step in steps][-1] == {"tasks": 0, "projects": 0}
 

@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth.token import TokenError
 from app.auth.verifier import Principal
-from app.core.errors import Problem
+from app.core.errors import TENANT_NOT_ACTIVE, Problem
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
 # {% endif %}
@@ -101,7 +101,7 @@ class TenantNotActive(Problem):
     """A tenant that is suspended, unknown or not the caller's: one answer, so that none is told."""
 
     def __init__(self) -> None:
-        super().__init__(403, "The tenant is not active.")
+        super().__init__(403, TENANT_NOT_ACTIVE)
 
 
 class Unauthenticated(Problem):
