@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -114,13 +114,11 @@ def measure(make: Make, size: Size) -> Iterator[tuple[str, float, float]]:
     database = make()
     configure(database.settings)
     yield from asyncio.run(compare(database.plain_url, size))
-    times = []
-    for tenants in (size.few, size.many):
-        grown = make()
-        grown.fill(tenants, size.rows)
-        configure(grown.settings)
-        times.append(asyncio.run(page(tenants, size.rows, size.pages)))
-    yield "a page, many tenants to few", times[0], times[1]
+    grown = {size.few: make(), size.many: make()}
+    for tenants, each in grown.items():
+        each.fill(tenants, size.rows)
+    times = asyncio.run(pages_by_turns(grown, size))
+    yield "a page, many tenants to few", times[size.few], times[size.many]
 
 
 async def compare(plain_url: str, size: Size) -> list[tuple[str, float, float]]:
@@ -190,24 +188,30 @@ async def by_turns(timed: Timed, ways: list[tuple[Open, Query]], size: Size) -> 
     return plain, plain * statistics.median(guarded / bare for bare, guarded in rounds)
 
 
-async def page(tenants: int, rows: int, pages: int) -> float:
-    """Return the median seconds that a page takes, anywhere in the list of any of the tenants.
+async def pages_by_turns(grown: Mapping[int, Database], size: Size) -> dict[int, float]:
+    """Return the median seconds of a page in databases of so many tenants, read by turns."""
+    taken: dict[int, list[float]] = {tenants: [] for tenants in grown}
+    for _ in range(size.pages):
+        for tenants, database in grown.items():
+            configure(database.settings)
+            taken[tenants].append(await page(tenants, size.rows // tenants))
+    await dispose()
+    return {tenants: statistics.median(times) for tenants, times in taken.items()}
+
+
+async def page(tenants: int, rows: int) -> float:
+    """Return the seconds that a page takes, anywhere in the list of any of the tenants.
 
     A page of few tenants is as far from the last one read as that of many: what is compared is the
     number of tenants, and not what the database finds in its cache.
     """
-    taken = []
-    each = rows // tenants
-    for _ in range(pages):
-        tenant = random.randrange(tenants)
-        start = random.randrange(max(each - PAGE, 1)) * tenants + tenant
-        query = select(Project).where(Project.id > uuid.UUID(int=start))
-        async with tenant_session(tenant_name(tenant)) as session:
-            started = time.perf_counter()
-            await Paging(PAGE, None).read(session, query, Project.id)
-            taken.append(time.perf_counter() - started)
-    await dispose()
-    return statistics.median(taken)
+    tenant = random.randrange(tenants)
+    start = random.randrange(max(rows - PAGE, 1)) * tenants + tenant
+    query = select(Project).where(Project.id > uuid.UUID(int=start))
+    async with tenant_session(tenant_name(tenant)) as session:
+        started = time.perf_counter()
+        await Paging(PAGE, None).read(session, query, Project.id)
+        return time.perf_counter() - started
 
 
 def tenant_name(number: int) -> str:

@@ -233,6 +233,8 @@ def _open(
         raise TenancyError(
             "driver SQL can't be scoped: write select(), insert(), update(), delete()"
         )
+    if context is None or statement not in (context.statement, compiled.batch):
+        raise TenancyError("a listener has changed this statement, which can't be scoped: leave it")
     gate = Gate.of(connection)
     gate._inserted_into |= compiled.inserted_into
     gate._approved = statement
@@ -272,6 +274,12 @@ class _Guard(SQLCompiler):
     """What the guard changes in a dialect's own compiler."""
 
     inserted_into: frozenset[str] = frozenset()
+    batch: str | None = None  # of an INSERT of many rows, whose SQL is made when it runs
+
+    def _deliver_insertmanyvalues_batches(self, *args: Any, **kw: Any) -> Any:
+        for batch in super()._deliver_insertmanyvalues_batches(*args, **kw):
+            self.batch = batch.replaced_statement
+            yield batch
 
     def visit_table(self, table: Any, asfrom: Any = False, *args: Any, **kw: Any) -> Any:
         text = super().visit_table(table, asfrom, *args, **kw)
@@ -310,7 +318,7 @@ class _Guard(SQLCompiler):
     def escape_literal_column(self, name: str) -> Any:
         # literal_column() and op() come through here: text that would reach SQL as it is.
         # Where parameters are told by their place, a question mark would be one.
-        if not FRAGMENT.fullmatch(name.strip()) or ("?" in name and self.positional):
+        if not FRAGMENT.fullmatch(name.strip()) or ("?" in name and self.dialect.paramstyle == "qmark"):
             raise TenancyError(f"{name!r} is text, which can't be scoped: use columns and func")
         return super().escape_literal_column(name)
 
