@@ -380,4 +380,4 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(render_document())
+    sys.stdout.write(f"{render_document()}\n")

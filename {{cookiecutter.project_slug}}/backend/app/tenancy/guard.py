@@ -318,7 +318,8 @@ class _Guard(SQLCompiler):
     def escape_literal_column(self, name: str) -> Any:
         # literal_column() and op() come through here: text that would reach SQL as it is.
         # Where parameters are told by their place, a question mark would be one.
-        if not FRAGMENT.fullmatch(name.strip()) or ("?" in name and self.dialect.paramstyle == "qmark"):
+        is_parameter = "?" in name and self.dialect.paramstyle == "qmark"
+        if is_parameter or not FRAGMENT.fullmatch(name.strip()):
             raise TenancyError(f"{name!r} is text, which can't be scoped: use columns and func")
         return super().escape_literal_column(name)
 

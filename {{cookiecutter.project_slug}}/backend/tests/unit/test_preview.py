@@ -390,7 +390,7 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 
 def test_the_document_says_what_the_code_does() -> None:
     told = (PROJECT / "PRIVACY.md").read_text(encoding="utf-8")
-    assert told == render_document(), (
+    assert told == f"{render_document()}\n", (
         "PRIVACY.md no longer says what the code does; read what changed, and make it anew: "
         "cd backend && .venv/bin/python -m disclosure > ../PRIVACY.md"
     )
