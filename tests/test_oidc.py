@@ -17,7 +17,6 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -26,6 +25,7 @@ import pytest
 
 from bakery import ALL_CHOSEN, Bakery
 from environments import Environment, free_port, run
+from service import Answer
 from template_source import REPOSITORY
 
 OLDEST_NODE = 20
@@ -64,25 +64,6 @@ class _AsItIs(urllib.request.HTTPErrorProcessor):
         self, request: urllib.request.Request, response: http.client.HTTPResponse
     ) -> http.client.HTTPResponse:
         return response
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server answered."""
-
-    status: int
-    headers: "Message[str, str]"
-    body: bytes
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - JSON is any
-        return json.loads(self.body)
-
-    @property
-    def without_request_id(self) -> tuple[bytes, ...]:
-        """The body, but for the request's own id, and the names of the headers."""
-        own = self.headers["X-Request-ID"].encode()
-        return self.body.replace(own, b""), *sorted(name.encode() for name in self.headers)
 
 
 class Caller:
@@ -380,6 +361,7 @@ def test_every_other_token_is_refused_with_one_answer(provider: Provider, servic
     answers = {name: service.get(token) for name, token in refused.items()}
     assert {name: each.status for name, each in answers.items()} == dict.fromkeys(refused, 401)
     assert len({each.without_request_id for each in answers.values()}) == 1
+    assert len({tuple(sorted(each.headers)) for each in answers.values()}) == 1
     log = service.log
     assert log.count("token refused: ") == len(refused)
     assert not [name for name, token in refused.items() if token.rpartition(".")[2] in log]
