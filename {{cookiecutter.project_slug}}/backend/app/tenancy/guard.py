@@ -250,6 +250,9 @@ def _close_after_error(context: ExceptionContext) -> None:
 
 
 def _leave(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    if _GATE not in entry.info:  # somebody has emptied it: the driver asks a gate that is lost
+        entry.invalidate()
+        return
     gate = Gate.of(entry)
     gate._tenant = gate._approved = None
     gate._inserted_into.clear()

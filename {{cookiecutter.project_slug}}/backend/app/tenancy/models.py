@@ -77,8 +77,8 @@ class TenantScoped:
 
 def checked_name(name: str) -> str:
     """Return the name if it can be a tenant's; raise ValueError if not."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not (found := NAME.fullmatch(name)):
         raise ValueError(
             "a tenant's name is a lower-case letter followed by 1 to 62 of a-z, 0-9 and '-'"
         )
-    return name
+    return found[0]  # a plain text, whatever the name was: some texts write themselves differently

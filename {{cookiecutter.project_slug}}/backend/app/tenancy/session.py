@@ -69,10 +69,11 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     are allowed. Raises ValueError for a malformed name, TenancyError in a request of another
     tenant; an unknown tenant just has no rows.
     """
+    tenant = checked_name(tenant)
     caller = _caller.get()
     if caller is not None and caller.tenant not in ("", tenant):
         raise TenancyError("this request is another tenant's: use the tenant of CurrentUser")
-    begin = partial(_begin, checked_name(tenant))
+    begin = partial(_begin, tenant)
     async with db.open_session(Role.APPLICATION, _prepare) as session:
         event.listen(session.sync_session, "after_begin", begin)
         yield session
