@@ -23,7 +23,9 @@ def etag(version: int) -> str:
 
 
 def get_version_read(
-    if_match: Annotated[str | None, Header(description="The `ETag` that was read.")] = None,
+    if_match: Annotated[
+        str | None, Header(description="The `ETag` that was read.", examples=['"1"'])
+    ] = None,
 ) -> int:
     """Return the version that a change is based on; 428 where the caller names none."""
     if if_match is None:

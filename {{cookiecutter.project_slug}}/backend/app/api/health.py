@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from app.core.errors import problem_response
+from app.core.errors import problem_response, problems
 from app.tenancy import is_reachable
 
 log = logging.getLogger("app.health")
@@ -26,7 +26,7 @@ async def live() -> Health:
     return Health()
 
 
-@router.get("/ready", response_model=Health, responses={503: {"description": "Not ready"}})
+@router.get("/ready", response_model=Health, responses=problems(503))
 async def ready() -> Health | Response:
     """Answer while the database answers: a failing answer means send no requests here."""
     try:

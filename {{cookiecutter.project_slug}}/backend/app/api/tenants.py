@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.api.dependencies.auth import SYSTEM_SCOPE, require_scopes
 from app.api.dependencies.pagination import Page, PageWanted
-from app.core.errors import NotFound, Problem
+from app.core.errors import NotFound, Problem, problems
 from app.tenancy import Tenant, TenantStatus, lifecycle, system_session
 from app.tenancy.models import NAME
 
@@ -17,6 +17,7 @@ router = APIRouter(
     prefix="/api/v1/tenants",
     tags=["tenants"],
     dependencies=[Depends(require_scopes(SYSTEM_SCOPE))],
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
 )
 
 _PATTERN = f"^{NAME.pattern}$"
@@ -73,7 +74,9 @@ async def list_tenants(wanted: PageWanted) -> Page[TenantOut]:
     return Page(items=[TenantOut.model_validate(row) for row in rows], next=following)
 
 
-@router.post("", status_code=201)
+@router.post(
+    "", status_code=201, responses={200: {"model": TenantOut, "description": "It is there already"}}
+)
 async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
     """Create a tenant; one that is there already is answered with 200."""
     try:

@@ -5,11 +5,14 @@ A problem never repeats what the caller sent: a rejected value may be a secret.
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from app.core.request_id import HEADER, current_request_id
 
@@ -36,6 +39,27 @@ class NotFound(Problem):
 
     def __init__(self) -> None:
         super().__init__(404, "There is nothing under this address.")
+
+
+class ProblemOut(BaseModel):
+    """A problem document. What else it says depends on the problem."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the API's document says of the problems that a route may answer."""
+    content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }
 
 
 def problem_response(
@@ -65,7 +89,22 @@ def install(app: FastAPI) -> None:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type for the checker
-    return problem_response(error.status_code, str(error.detail), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _methods_of(request)
+    return problem_response(error.status_code, str(error.detail), headers)
+
+
+def _methods_of(request: Request) -> str:
+    """Return what a path can be asked: the router itself names the methods of one route only."""
+    return ", ".join(
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    )
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -134,7 +134,12 @@ def _mind_poolers(engine: Engine) -> None:
         options: dict[str, object],
     ) -> object:
         connection: Any = dialect.connect(*arguments, **options, **remembered)
-        if not remembered and connection.run_async(_leads_to_a_pooler):
+        try:
+            is_lent = not remembered and connection.run_async(_leads_to_a_pooler)
+        except BaseException:  # a cancellation too: nobody else knows of the connection yet
+            connection.terminate()
+            raise
+        if is_lent:
             remembered.update(BEHIND_A_POOLER)
             connection.close()
             connection = dialect.connect(*arguments, **options, **remembered)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from app.api.dependencies.database import Database
 from app.api.dependencies.pagination import Page, PageWanted
 from app.api.etag import VersionRead, etag
+from app.core.errors import problems
 from app.projects import service
 from app.projects.schemas import (
     ProjectChange,
@@ -17,7 +18,11 @@ from app.projects.schemas import (
     TaskOut,
 )
 
-router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+router = APIRouter(
+    prefix="/api/v1/projects",
+    tags=["projects"],
+    responses=problems(400, 401, 403, 404, 409, 412, 413, 422, 428, 429, 503),
+)
 
 
 @router.get("")

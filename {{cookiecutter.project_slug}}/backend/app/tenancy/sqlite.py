@@ -7,6 +7,7 @@ rows; and what is written must belong to the gate's tenant, or the trigger on th
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -61,7 +62,19 @@ class GatedCursor(sqlite3.Cursor):
         return super().executescript(sql_script)
 
 
-class GatedConnection(sqlite3.Connection):
+class UndoingConnection(sqlite3.Connection):
+    """A driver's connection that undoes what is not committed when it is closed, and not later."""
+
+    def close(self) -> None:
+        """Roll back, and close."""
+        # SQLite itself keeps the transaction, and its lock, until the last cursor is gone: a
+        # cancelled request leaves one in its traceback, until garbage is collected.
+        with suppress(sqlite3.ProgrammingError):  # it is closed already
+            self.rollback()
+        super().close()
+
+
+class GatedConnection(UndoingConnection):
     """A driver's connection that asks its gate, from the moment that it has an authorizer."""
 
     def __init__(self, *args: Any, gate: Gate, **kw: Any) -> None:
@@ -138,7 +151,8 @@ def install(engine: Engine, role: Role) -> None:
     def choose(
         dialect: Dialect, entry: ConnectionPoolEntry, arguments: object, options: dict[str, object]
     ) -> None:
-        options["factory"] = partial(GatedConnection, gate=Gate.of(entry))
+        gated = partial(GatedConnection, gate=Gate.of(entry))
+        options["factory"] = gated if guarded else UndoingConnection
 
     def connect(connection: Any, entry: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
@@ -157,8 +171,7 @@ def install(engine: Engine, role: Role) -> None:
         else:
             connection.create_function(FUNCTION, 1, lambda _: True)
 
-    if guarded:
-        event.listen(engine, "do_connect", choose)
+    event.listen(engine, "do_connect", choose)
     event.listen(engine, "connect", connect)
     event.listen(engine, "savepoint", _begin)
     if role is Role.MIGRATION:
