@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +33,6 @@ from app.tenancy.models import checked_name
 from app.tenancy.quotas import check_tables
 
 Result = TypeVar("Result")
-Step = TypeVar("Step")
 BACKEND = Path(__file__).parents[1]
 
 
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--user", required=True)
     token.add_argument("--scope", default="", help="space-separated scopes")
     token.add_argument(
-        "--membership", action="append", default=[], metavar="TENANT", help="another tenant"
+        "--membership", action="append", default=[], metavar="TENANT", help="one to choose"
     )
     token.set_defaults(command=_token)
     # {% if cookiecutter.include_sentry == "yes" %}
@@ -199,32 +199,34 @@ def _in_loop(work: Coroutine[object, object, Result]) -> Result:
 
 
 async def _export(name: str) -> None:
-    async for table, row in _shown(lifecycle.export(name), lambda rows, _: f"{rows} rows"):
-        _print(to_json({"table": table, "row": row}).decode())
+    tell, count = _progress(), 0
+    async with aclosing(lifecycle.export(name)) as rows:
+        async for table, row in rows:
+            _print(to_json({"table": table, "row": row}).decode())
+            tell(count := count + 1)
 
 
 async def _erase(name: str) -> None:
-    def told(_: int, step: lifecycle.Erasure) -> str:
-        return f"{sum(step.deleted.values())} rows"
+    tell = _progress()
+    async with aclosing(lifecycle.erase(name)) as steps:
+        async for step in steps:
+            tell(sum(step.deleted.values()))
+            for table, rows in (step.left or {}).items():
+                _print(f"{table}: {step.deleted[table]} rows erased, {rows} left")
+    _print(f"The tenant {name} is erased.")
 
-    async for step in _shown(lifecycle.erase(name), told):
-        for table, rows in (step.left or {}).items():
-            _print(f"{table}: {step.deleted[table]} rows erased, {rows} left")
-    print(f"The tenant {name} is erased.")
 
-
-async def _shown(
-    steps: AsyncIterator[Step], told: Callable[[int, Step], str]
-) -> AsyncIterator[Step]:
-    """Say on standard error how far long work is, every second."""
+def _progress() -> Callable[[int], None]:
+    """Return what says on standard error how many rows are done, once a second."""
     said = time.monotonic()
-    count = 0
-    async for step in steps:
-        yield step
-        count += 1
+
+    def tell(rows: int) -> None:
+        nonlocal said
         if time.monotonic() - said >= 1:
             said = time.monotonic()
-            print(f"{told(count, step)} so far", file=sys.stderr, flush=True)
+            print(f"{rows} rows so far", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _print(text: str) -> None:
@@ -232,6 +234,9 @@ def _print(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:  # whoever reads, as `head` does, has enough; the work goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise RefusedError(f"The output can't be written: {reason}.") from None
 
 
 def _database_fault(error: Exception) -> str:

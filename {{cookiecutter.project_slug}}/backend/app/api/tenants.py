@@ -1,6 +1,7 @@
 """The tenants themselves, for operators: needs the scope `tenants:admin`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -57,6 +58,10 @@ class ErasureOut(BaseModel):
     left: Mapping[str, int] | None
 
 
+Rows = AsyncGenerator[tuple[str, Mapping[str, object]]]
+Steps = AsyncGenerator[lifecycle.Erasure]
+
+
 async def get_known_name(name: Name) -> str:
     """Return the name in the path if a tenant has it, before an answer is begun."""
     await get_tenant(name)
@@ -64,6 +69,19 @@ async def get_known_name(name: Name) -> str:
 
 
 KnownName = Annotated[str, Depends(get_known_name)]
+
+
+# A dependency is closed with its request, however that ends: a generator in a route is not.
+async def get_export(name: KnownName) -> AsyncIterator[Rows]:
+    """Begin an export; its session ends with the request."""
+    async with aclosing(lifecycle.export(name)) as rows:
+        yield rows
+
+
+async def get_erasure(name: KnownName) -> AsyncIterator[Steps]:
+    """Begin an erasure; its session ends with the request."""
+    async with aclosing(lifecycle.erase(name)) as steps:
+        yield steps
 
 
 @router.get("")
@@ -90,7 +108,7 @@ async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
 @router.get("/{name}")
 async def get_tenant(name: Name) -> TenantOut:
     """Show a tenant."""
-    async with system_session(f"show tenant {name}") as session:
+    async with system_session(f"show tenant {name}", name) as session:
         tenant = await session.get(Tenant, name)
     if tenant is None:
         raise NotFound
@@ -110,19 +128,19 @@ async def resume_tenant(name: Name) -> TenantOut:
 
 
 @router.get("/{name}/export")
-async def export_tenant(name: KnownName) -> AsyncIterator[RowOut]:
+async def export_tenant(rows: Annotated[Rows, Depends(get_export)]) -> AsyncIterator[RowOut]:
     """Stream everything that a tenant has, as of one moment."""
-    async for table, row in lifecycle.export(name):
+    async for table, row in rows:
         yield RowOut(table=table, row=row)
 
 
 @router.post("/{name}/erase")
-async def erase_tenant(name: KnownName) -> AsyncIterator[ErasureOut]:
+async def erase_tenant(steps: Annotated[Steps, Depends(get_erasure)]) -> AsyncIterator[ErasureOut]:
     """Delete everything that a tenant has, and tell of each batch; the last line is the proof.
 
     Where the answer breaks off, ask again: it goes on from there. The name stays taken.
     """
-    async for step in lifecycle.erase(name):
+    async for step in steps:
         yield ErasureOut.model_validate(step)
 
 

@@ -17,6 +17,7 @@ log = logging.getLogger("app.auth")
 FRESH = 300.0  # seconds that keys are used without asking again
 COOLDOWN = 30.0  # seconds between two fetches, whatever made the first one necessary
 MAX_AGE = 3600.0  # seconds that keys are used while the issuer can't be reached
+STALE_AFTER = 0.5  # seconds that a caller whose key is known waits for the issuer's answer
 TIMEOUT = 5.0  # seconds for one answer of the issuer
 MAX_BYTES = 262_144  # of one answer
 PLAIN_JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -58,7 +59,8 @@ class RemoteKeys:
             # All who need the answer wait for one task: a caller that goes away takes it from none.
             if self._flight is None or self._flight.done():
                 self._flight = asyncio.create_task(self._refresh())
-            await asyncio.shield(self._flight)
+            is_known = (kid, algorithm) in self._keys
+            await asyncio.wait([self._flight], timeout=STALE_AFTER if is_known else None)
         if self._clock() - self._fetched > MAX_AGE:
             raise TokenError("no_keys")
         return self._keys.get((kid, algorithm))

@@ -13,7 +13,7 @@ and no other.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -40,8 +40,9 @@ from sqlalchemy import (
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.ext import compiler as custom
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
@@ -90,6 +91,9 @@ LITERAL = re.compile(r"NULL|TRUE|FALSE|[-+]?\d+(\.\d+)?(E[-+]?\d+)?|X?'([^']|'')
 
 # What SQLAlchemy leaves in SQL to be replaced later: no name may look like it.
 PLACEHOLDERS = ("__[", "~~", "%(")
+
+# Where PostgreSQL has a row, and since when: among those of all tenants.
+SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"})
 
 DML = TypeVar("DML", Update, Delete)
 
@@ -181,6 +185,8 @@ def install(engine: Engine) -> None:
     event.listen(engine, "after_cursor_execute", _close)
     event.listen(engine, "handle_error", _close_after_error)
     event.listen(engine, "checkin", _leave)
+    event.listen(engine, "set_connection_execution_options", _refuse_autocommit)
+    event.listen(engine, "set_engine_execution_options", _refuse_autocommit)
 
 
 def release(engine: Engine) -> None:
@@ -233,11 +239,17 @@ def _open(
         raise TenancyError(
             "driver SQL can't be scoped: write select(), insert(), update(), delete()"
         )
-    if context is None or statement not in (context.statement, compiled.batch):
+    if not isinstance(statement, _Written):
         raise TenancyError("a listener has changed this statement, which can't be scoped: leave it")
     gate = Gate.of(connection)
     gate._inserted_into |= compiled.inserted_into
     gate._approved = statement
+
+
+def _refuse_autocommit(_: Connection | Engine, options: Mapping[str, Any]) -> None:
+    # Without a transaction PostgreSQL is told no tenant, and nothing looks at rows before they stay.
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        raise TenancyError("a tenant's session needs its transaction: leave AUTOCOMMIT out")
 
 
 def _close(connection: Connection, *_: object) -> None:
@@ -262,6 +274,12 @@ def _leave(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> No
 _TENANT = bindparam("guarded_tenant", callable_=_executing.get, type_=TenantKey(), unique=True)
 
 
+class _Written(str):
+    """SQL that the guard has written, and no listener has changed."""
+
+    __slots__ = ()
+
+
 class _Quoting(IdentifierPreparer):
     """What the guard changes in how a dialect writes names."""
 
@@ -277,12 +295,19 @@ class _Guard(SQLCompiler):
     """What the guard changes in a dialect's own compiler."""
 
     inserted_into: frozenset[str] = frozenset()
-    batch: str | None = None  # of an INSERT of many rows, whose SQL is made when it runs
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        if self.statement is not None:
+            self.string = _Written(self.string)
+
+    def _process_parameters_for_postcompile(self, *args: Any, **kw: Any) -> Any:
+        state = super()._process_parameters_for_postcompile(*args, **kw)
+        return state._replace(statement=_Written(state.statement))
 
     def _deliver_insertmanyvalues_batches(self, *args: Any, **kw: Any) -> Any:
         for batch in super()._deliver_insertmanyvalues_batches(*args, **kw):
-            self.batch = batch.replaced_statement
-            yield batch
+            yield batch._replace(replaced_statement=_Written(batch.replaced_statement))
 
     def visit_table(self, table: Any, asfrom: Any = False, *args: Any, **kw: Any) -> Any:
         text = super().visit_table(table, asfrom, *args, **kw)
@@ -350,11 +375,6 @@ class _Guard(SQLCompiler):
         dialects: Any = super()
         return dialects.visit_on_conflict_do_update(on_conflict, *args, **kw)
 
-    def process(self, obj: Any, *args: Any, **kw: Any) -> Any:
-        if obj is self.statement and obj is not None:
-            _refuse_foreign_elements(obj)
-        return super().process(obj, *args, **kw)
-
     def render_bind_cast(self, type_: Any, dbapi_type: Any, sqltext: Any) -> Any:
         written = super().render_bind_cast(type_, dbapi_type, sqltext)
         _refuse_unless_type(written.removeprefix(sqltext).removeprefix("::"))
@@ -373,6 +393,17 @@ class _Guard(SQLCompiler):
 
     def visit_fromclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("this can't be scoped: select from models, aliases and sub-queries")
+
+    def visit_index(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("this can't be scoped: select from models, aliases and sub-queries")
+
+    def visit_tstring_text(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("tstring() can't be scoped: write select(), or func and operators")
+
+    def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
+        if column.table is None and column.name in SYSTEM_COLUMNS:
+            raise TenancyError(f"{column.name} would tell of other rows: leave it out")
+        return super().visit_column(column, *args, **kw)
 
     def visit_textclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("text() can't be scoped: write select(), or func and operators")
@@ -421,15 +452,19 @@ def _refuse_unless_type(written: str) -> None:
         raise TenancyError(f"{written!r} is text, which can't be scoped: cast to a plain type")
 
 
-def _refuse_foreign_elements(statement: ClauseElement) -> None:
-    """Refuse what other code than SQLAlchemy's would write: the guard has not seen it."""
-    for element in visitors.iterate(statement):
-        kind = type(element)
-        base: Any = next(each for each in kind.__mro__ if each.__module__.startswith("sqlalchemy."))
-        if hasattr(kind, "_compiler_dispatcher") or (
-            kind._compiler_dispatch is not base._compiler_dispatch
-        ):
-            raise TenancyError(f"{kind.__name__} can't be scoped: use SQLAlchemy's own elements")
+def _refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls the functions of @compiles, but not for the guard: it can't see inside."""
+
+    def dispatch(self: Any, element: Any, compiler: Any, **kw: Any) -> Any:
+        if issubclass(compiler.dialect.statement_compiler, _Guard):
+            name = type(element).__name__
+            raise TenancyError(f"{name} can't be scoped: use SQLAlchemy's own elements")
+        return call(self, element, compiler, **kw)
+
+    return dispatch
+
+
+custom._dispatcher.__call__ = _refusing(custom._dispatcher.__call__)  # type: ignore[method-assign]
 
 
 def _refuse_computed_tenant(statement: Insert | Update) -> None:

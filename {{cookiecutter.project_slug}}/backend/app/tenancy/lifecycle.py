@@ -25,7 +25,6 @@ STEPS = {
     TenantStatus.ACTIVE: {TenantStatus.PROVISIONING, TenantStatus.SUSPENDED},
     TenantStatus.SUSPENDED: {TenantStatus.ACTIVE},
     TenantStatus.ERASING: set(TenantStatus),  # what is erased may be proved once more
-    TenantStatus.ERASED: {TenantStatus.ERASING},
 }
 
 
@@ -69,7 +68,7 @@ async def suspend(name: str) -> Tenant:
 
 
 async def resume(name: str) -> Tenant:
-    """Serve a suspended tenant again."""
+    """Serve a suspended tenant again, or one whose creation was interrupted."""
     return await _move(name, TenantStatus.ACTIVE)
 
 

@@ -94,12 +94,12 @@ class GatedConnection(asyncpg.Connection):  # type: ignore[misc] # the driver ha
     async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
         """Run the statement that the guard has approved, with each of some parameters."""
         self._refuse_unless_approved(command)
-        return await super().executemany(command, *args, **options)
+        return await super().executemany(str(command), *args, **options)
 
     async def prepare(self, query: str, *args: Any, **options: Any) -> Any:
         """Prepare the statement that the guard has approved."""
         self._refuse_unless_approved(query)
-        return await super().prepare(query, *args, **options)
+        return await super().prepare(str(query), *args, **options)
 
     def _refuse_unless_approved(self, query: str) -> None:
         if self._gate is not None and query != self._gate.approved:

@@ -5,7 +5,7 @@ and SQLite lets anybody who may write to the file: no process that serves is eit
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
 
 import asyncpg
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
+from app.db import engines
 from app.tenancy import system_session, tenant_session
 from app.tenancy.models import AuditEntry
 from app.tenancy.session import as_owner
@@ -35,10 +36,12 @@ REPLACE = (
 
 
 @pytest.fixture(autouse=True)
-async def entry(settings: Settings) -> None:
-    """An entry in the log, about acme."""
+async def entry(settings: Settings) -> AsyncIterator[None]:
+    """An entry in the log, about acme; and no connection that is left open."""
     async with system_session(REASON, "acme"):
         pass
+    yield
+    await engines.dispose()
 
 
 async def entries() -> int:

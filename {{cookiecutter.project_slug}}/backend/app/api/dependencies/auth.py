@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth.token import TokenError
@@ -27,6 +27,9 @@ _bearer = HTTPBearer(auto_error=False, description="An access token of the issue
 async def get_current_user(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    _: Annotated[
+        str | None, Header(alias=TENANT_HEADER, description="One of the tenants of the token.")
+    ] = None,
 ) -> Principal:
     """Return the caller, in the tenant that the request selects.
 

@@ -1,0 +1,291 @@
+"""Changes the guard and the databases' layers in every place, and tells which changes no test sees.
+
+`python -m tests.security.mutate` tries them all, `--sample 12` a few that are always the same. It
+works on a copy. A change that makes no difference stands in EQUIVALENT, with the reason.
+"""
+
+import argparse
+import ast
+import asyncio
+import importlib
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+
+from tests.postgresql import find_cluster
+
+BACKEND = Path(__file__).parents[2]
+ISOLATION, LAYERS = "tests/security/test_isolation.py", "tests/security/test_layers.py"
+OTHERS = ("tests/security/test_append_only.py", "tests/security/test_catalogue.py")
+
+# Where to look, and which tests to ask, the quickest to answer first.
+GUARD = "app/tenancy/guard.py"
+FILES = {
+    GUARD: ("sqlite", "postgresql"),
+    "app/tenancy/sqlite.py": ("sqlite",),
+    "app/tenancy/postgresql.py": ("postgresql",),
+}
+PATIENCE = 180  # seconds; who is not done by then has changed enough to be noticed
+
+# What is loaded already is not rewritten by pytest, which warns of it.
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+
+# Changes that make no difference, as they are told: why.
+EQUIVALENT: dict[str, str] = {}
+
+OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+
+
+class Mutant(NamedTuple):
+    """A change of one place of a file."""
+
+    file: str
+    line: int
+    start: int
+    end: int
+    text: str
+    before: str
+
+    def __str__(self) -> str:
+        told = [" ".join(each.split()) for each in (self.before, self.text)]
+        return f"{Path(self.file).name}: {told[0][:90]} -> {told[1][:90]}"
+
+    def applied(self, source: bytes) -> bytes:
+        """Return the file with this change."""
+        return source[: self.start] + self.text.encode() + source[self.end :]
+
+
+def mutants(file: str) -> Iterator[Mutant]:
+    """Yield every change of a file."""
+    source = (BACKEND / file).read_bytes()
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node in relevant(ast.parse(source)):
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+        before = source[start:end].decode()
+        for text in changes(node):
+            yield Mutant(file, node.lineno, start, end, text, before)
+
+
+def relevant(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
+    """Yield what can change how a module works: no imports, types, docstrings and messages."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.arguments | ast.JoinedStr):
+            continue
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, ast.expr | ast.stmt):
+            yield node
+        if isinstance(node, ast.AnnAssign):
+            yield from relevant(ast.Tuple([node.value] if node.value else []))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from relevant(ast.Module(node.body, []))
+        elif not (isinstance(node, ast.Call) and "Error" in ast.unparse(node.func)):
+            yield from relevant(node)
+
+
+def changes(node: ast.expr | ast.stmt) -> Iterator[str]:
+    """Yield what may stand in a node's place."""
+    for kind, change in CHANGES.items():
+        if isinstance(node, kind):
+            for made in change(node):
+                yield made if isinstance(made, str) else f"({ast.unparse(made)})"
+
+
+def of_comparison(node: ast.Compare) -> Iterator[ast.expr]:
+    if (opposite := OPPOSITES.get(type(node.ops[0]))) and len(node.ops) == 1:
+        yield ast.Compare(node.left, [opposite()], node.comparators)
+
+
+def of_condition(node: ast.BoolOp) -> Iterator[ast.expr]:
+    yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    yield from node.values
+
+
+def of_negation(node: ast.UnaryOp) -> Iterator[ast.expr]:
+    if isinstance(node.op, ast.Not):
+        yield node.operand
+
+
+def of_call(node: ast.Call) -> Iterator[ast.expr]:
+    for keyword in [each for each in node.keywords if each.arg]:
+        rest = [each for each in node.keywords if each is not keyword]
+        yield ast.Call(node.func, node.args, rest)
+    if ast.unparse(node.func) in TESTS:
+        yield ast.UnaryOp(ast.Not(), node)
+
+
+def of_constant(node: ast.Constant) -> Iterator[str]:
+    match node.value:
+        case bool(value):
+            yield str(not value)
+        case int(value):
+            yield str(value + 1)
+        case str(value) if value:
+            yield "''"
+            parts = value.split("|")
+            for each in range(len(parts) if len(parts) > 1 else 0):
+                yield repr("|".join(parts[:each] + parts[each + 1 :]))
+
+
+def of_elements(node: ast.Tuple | ast.List | ast.Set) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Set) or isinstance(node.ctx, ast.Load):
+        for each in range(len(node.elts) if len(node.elts) > 1 else 0):
+            (shorter := copy(node)).elts = node.elts[:each] + node.elts[each + 1 :]
+            yield shorter
+
+
+def of_mapping(node: ast.Dict) -> Iterator[ast.expr]:
+    for each in range(len(node.keys)):
+        keys = node.keys[:each] + node.keys[each + 1 :]
+        yield ast.Dict(keys, node.values[:each] + node.values[each + 1 :])
+
+
+def of_return(node: ast.Return) -> Iterator[str]:
+    if node.value is not None:
+        yield "return None"
+
+
+def of_statement(node: ast.stmt) -> Iterator[str]:
+    if node.col_offset or isinstance(node, ast.Expr | ast.For):  # a module's names are needed
+        yield "pass"
+
+
+TESTS = {"any", "all", "hasattr", "isinstance", "callable"}
+CHANGES: dict[type, Callable[[Any], Iterator[ast.expr | str]]] = {
+    ast.Compare: of_comparison,
+    ast.BoolOp: of_condition,
+    ast.UnaryOp: of_negation,
+    ast.Call: of_call,
+    ast.Constant: of_constant,
+    ast.Tuple: of_elements,
+    ast.List: of_elements,
+    ast.Set: of_elements,
+    ast.Dict: of_mapping,
+    ast.Return: of_return,
+    ast.Expr: of_statement,
+    ast.Assign: of_statement,
+    ast.AugAssign: of_statement,
+    ast.For: of_statement,
+    ast.Raise: of_statement,
+}
+
+
+def survives(mutant: Mutant, copied: Path) -> bool:
+    """Tell whether all tests pass with a change."""
+    target = copied / mutant.file
+    original = (BACKEND / mutant.file).read_bytes()
+    target.write_bytes(mutant.applied(original))
+    try:
+        return all(passes(copied, stage) for stage in stages(mutant.file))
+    finally:
+        target.write_bytes(original)
+
+
+def stages(file: str) -> Iterator[Sequence[str]]:
+    for dialect in FILES[file]:
+        yield ISOLATION, "-k", f"{dialect} and legitimate"
+        yield ISOLATION, LAYERS, "-k", f"{dialect} and not legitimate and not without_the_layers"
+    if file != GUARD:
+        yield OTHERS
+
+
+def passes(copied: Path, arguments: Sequence[str]) -> bool:
+    """Tell whether tests pass, in a process that has everything loaded but the code under test."""
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            signal.alarm(PATIENCE)
+            os.chdir(copied)
+            sys.path.insert(0, str(copied))
+            sys.dont_write_bytecode = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.dup2(nowhere, sys.stderr.fileno())
+            status = pytest.main([*OPTIONS, *arguments])
+        finally:
+            os._exit(status)  # what the parent has opened is the parent's to close
+    return os.waitpid(child, 0)[1] == 0
+
+
+def load() -> None:
+    """Load what the code under test needs, and forget that code."""
+    importlib.import_module("tests.conftest")
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("app", "tests"):
+            del sys.modules[name]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try the changes; return 1 if no test sees one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, help="try as many, the same each time")
+    parser.add_argument("--only", default="", help="try those that match a regular expression")
+    options = parser.parse_args(arguments)
+    found = [each for file in FILES for each in mutants(file) if str(each) not in EQUIVALENT]
+    found = [each for each in found if re.search(options.only, str(each))]
+    if options.sample:
+        found = random.Random(4).sample(found, min(options.sample, len(found)))
+    survivors = list(tried(found))
+    tell(f"{len(found)} changes, of which no test sees {len(survivors)}")
+    return bool(survivors)
+
+
+def tried(found: Sequence[Mutant]) -> Iterator[Mutant]:
+    """Yield the changes that all tests pass with."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops the server as well
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory, find_cluster() as cluster:
+        os.environ["TEST_DATABASE_URL"] = cluster.superuser_url("postgres")
+        copied = Path(directory, "backend")
+        shutil.copytree(BACKEND, copied, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        load()
+        for number, mutant in enumerate(found, 1):
+            if survives(mutant, copied):
+                tell(f"no test sees line {mutant.line} of {mutant}")
+                yield mutant
+            asyncio.run(drop_databases(cluster.superuser_url("postgres")))
+            if number % 10 == 0:
+                tell(f"{number} of {len(found)} after {time.monotonic() - started:.0f} s")
+
+
+async def drop_databases(url: str) -> None:
+    """Drop what the tests have left on the server."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        for row in await connection.fetch(
+            "SELECT datname FROM pg_database WHERE datname ~ '^test_'"
+        ):
+            await connection.execute(f'DROP DATABASE "{row[0]}" WITH (FORCE)')
+    finally:
+        await connection.close()
+
+
+def tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
