@@ -1,6 +1,7 @@
 """What a tenant has is exported as of one moment, and erased to the last row, whatever happens."""
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -9,8 +10,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from sqlalchemy import func, select, update
+from fastapi import FastAPI
+from sqlalchemy import func, select, text, update
+from sqlalchemy.pool import QueuePool
+from starlette.types import Message, Scope
 
+from app.api.dependencies.database import Database
 from app.core.config import Settings
 from app.core.request_id import accept_request_id
 from app.projects.models import Project, Task
@@ -231,3 +236,89 @@ async def test_no_other_tenants_door_opens_in_a_request_of_a_tenant() -> None:
         with pytest.raises(TenancyError, match="another tenant's"):
             async with tenant_session("globex"):
                 pass
+
+
+async def test_a_tenants_session_keeps_its_transaction() -> None:
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="AUTOCOMMIT"):
+            await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    async with tenant_session("acme") as session:
+        engine = session.get_bind().engine
+        with pytest.raises(TenancyError, match="AUTOCOMMIT"):
+            engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def test_who_writes_while_a_tenant_is_being_erased_is_told_that_it_is_not_active(
+    app: FastAPI, client: httpx.AsyncClient, as_user: Callable[..., Headers]
+) -> None:
+    began, erased = asyncio.Event(), asyncio.Event()
+
+    @app.post("/late")
+    async def add_late(db: Database) -> None:
+        await db.scalar(select(Project))
+        began.set()
+        await erased.wait()
+        db.add(Project(name="late"))
+
+    late = asyncio.create_task(client.post("/late", headers=as_user("globex")))
+    await began.wait()
+    async for _ in lifecycle.erase("globex"):
+        pass
+    erased.set()
+    answer = await late
+    assert (answer.status_code, answer.json()["detail"]) == (403, "The tenant is not active.")
+    assert [row async for row in lifecycle.export("globex")] == []
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+async def test_sqlite_is_set_up_for_several_processes(settings: Settings) -> None:
+    async with system_session("a test reads what is set") as session:
+        pragmas = ("journal_mode", "busy_timeout", "foreign_keys", "recursive_triggers")
+        values = [await session.scalar(text(f"PRAGMA {each}")) for each in pragmas]
+    assert values == ["wal", settings.DATABASE_TIMEOUT * 1000, 1, 1]
+
+
+async def test_an_export_that_is_given_up_keeps_no_connection(
+    app: FastAPI, operator: Headers
+) -> None:
+    await fill("globex", tasks=2000)
+    gc.disable()  # what is left behind would be found and closed sooner or later
+    try:
+        for _ in range(3):
+            await give_up_an_export(app, operator)
+        async with system_session("a test looks at the pool") as session:
+            pool = session.get_bind().engine.pool
+            assert isinstance(pool, QueuePool)
+            assert pool.checkedout() == 0
+    finally:
+        gc.enable()
+
+
+async def give_up_an_export(app: FastAPI, headers: Headers) -> None:
+    """Ask for an export as a server does, and cancel the request when some rows are there."""
+    rows = 0
+    some = asyncio.Event()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal rows
+        rows += message["type"] == "http.response.body"
+        if rows > 3:
+            some.set()
+
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"{URL}/globex/export",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }
+    asking = asyncio.create_task(app(scope, receive, send))
+    await some.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    for _ in range(50):  # time for what closes itself
+        await asyncio.sleep(0)

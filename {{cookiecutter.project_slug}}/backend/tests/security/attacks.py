@@ -333,6 +333,7 @@ WRITES: dict[str, Callable[[], Executable]] = {
     "insert one's own rows as the other tenant's": lambda: copied(literal("globex")),
     "insert rows under the tenant that they have": lambda: copied(others.c.tenant_id),
     "insert rows under a computed tenant": lambda: copied(func.lower("GLOBEX")),
+    "insert rows under a computed key": lambda: copied(func.lower("GLOBEX", type_=TenantKey())),
     "insert rows without the tenant's name": lambda: insert(core).from_select(
         ["tenant_id", *[each.name for each in core.c if each.name != "tenant_id"]],
         select(*[literal(value) for value in planted().values()]),

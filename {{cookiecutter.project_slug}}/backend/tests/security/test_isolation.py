@@ -211,6 +211,8 @@ REFUSED = [
     "insert for the other tenant",
     "insert a computed tenant",
     "insert one's own rows as the other tenant's",
+    "insert rows under a computed tenant",
+    "insert rows under a computed key",
     "give rows away",
     "add a row",
     "give an object away",

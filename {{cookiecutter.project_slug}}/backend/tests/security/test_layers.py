@@ -9,6 +9,7 @@ Two doors lead in. The system's, which is without the layers, is shut in a reque
 """
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import closing
@@ -41,7 +42,7 @@ from app.tenancy.guard import Gate
 from tests.conftest import migrate
 from tests.postgresql import Cluster
 from tests.security.attacks import FOREIGN, MARK, OWN
-from tests.security.sessions import driver_of
+from tests.security.sessions import ATTACKS, driver_of
 from tests.security.test_isolation import (
     DIALECTS,
     NOT_THERE,
@@ -237,6 +238,9 @@ def cases(
     return pytest.mark.parametrize(("database", "name"), found, indirect=["database"])
 
 
+BOTH_WITH_THE_GUARD = pytest.mark.parametrize(
+    "database", [pytest.param((each, {"guard"}), id=each) for each in DIALECTS], indirect=True
+)
 BOTH = pytest.mark.parametrize(
     "database", [pytest.param((each, ALL), id=each) for each in DIALECTS], indirect=True
 )
@@ -311,6 +315,25 @@ async def test_a_layer_alone_stops_attacks(name: str, dialect: str) -> None:
 @cases(STOPPED_ALONE, lambda _: ())
 async def test_without_any_layer_they_succeed(name: str, dialect: str) -> None:
     assert await reaches(name, dialect)
+
+
+# What goes beneath the guard: the gate stops it, or SQLite's authorizer.
+BENEATH = re.compile(
+    "driver|cursor|raw connection|another pool|detached|in a listener|connections info"
+    "|listener of the engine|function dbstat|function pragma"
+)
+
+
+@BOTH_WITH_THE_GUARD
+async def test_the_guard_alone_stops_every_attack_that_is_not_beneath_it(dialect: str) -> None:
+    reached = []
+    for name in ATTACKS[dialect]:
+        if BENEATH.search(name):
+            continue
+        await prepare()
+        if await reaches(name, dialect):
+            reached.append(name)
+    assert reached == []
 
 
 @cases(MISSED, lambda layer: {*ALL} - {layer})
