@@ -31,7 +31,9 @@ def run_migrations(asked: int | None, connection: Connection) -> None:
 
 def render_item(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
     """Write our own types as the plain ones below them: a migration outlives the models."""
-    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
+    if kind != "type" or not isinstance(item, TypeDecorator):
+        return False
+    return False if type(item).__module__.startswith("sqlalchemy.") else f"sa.{item.impl!r}"
 
 
 def refers_to(tables: frozenset[str], item: object) -> bool:

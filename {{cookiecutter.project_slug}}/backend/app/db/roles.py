@@ -10,17 +10,40 @@ from app.db.engines import Role, create, is_sqlite
 SERVING = (Role.APPLICATION, Role.SYSTEM)
 
 # A role can take on every role that it is a member of: their rights are its own.
+# It is the session's role that counts: one that is set at login can be reset.
 _RIGHTS = text(
     """
     SELECT bool_or(rolsuper) AS rolsuper,
-        bool_or(rolbypassrls OR rolreplication OR rolcreaterole) AS bypasses,
+        bool_or(
+            rolbypassrls OR rolreplication OR rolcreaterole OR rolname IN (
+                'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'
+            )
+        ) AS bypasses,
         bool_or(rolname = ANY(:others)) AS is_another,
         EXISTS (
             SELECT FROM pg_class
             WHERE relnamespace = 'public'::regnamespace
-            AND pg_has_role(current_user, relowner, 'MEMBER')
-        ) AS owns
-    FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
+            AND pg_has_role(session_user, relowner, 'MEMBER')
+        ) AS owns,
+        EXISTS (
+            SELECT FROM pg_namespace JOIN pg_database ON datname = current_database()
+            WHERE nspname = 'public' AND (
+                pg_has_role(session_user, nspowner, 'MEMBER')
+                OR pg_has_role(session_user, datdba, 'MEMBER')
+            )
+        ) AS may_drop,
+        EXISTS (
+            SELECT FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+            AND has_table_privilege(session_user, oid, 'TRUNCATE, TRIGGER, REFERENCES')
+        ) AS exceeds,
+        EXISTS (
+            SELECT FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+            WHERE attname = 'tenant_id' AND relkind IN ('r', 'p')
+            AND has_table_privilege(session_user, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE')
+            AND NOT (relrowsecurity AND relforcerowsecurity)
+        ) AS unprotected
+    FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER')
     """
 )
 
@@ -73,6 +96,9 @@ def _check_rights(connection: Connection, role: Role, others: list[str]) -> None
         (rights.bypasses, "may bypass row-level security"),
         (rights.owns, "owns the tables"),
         (rights.is_another, "is a member of another of the service's roles"),
+        (rights.may_drop, "owns the schema or the database, and may drop the tables"),
+        (rights.exceeds, "may truncate tables, or put triggers or foreign keys on them"),
+        (rights.unprotected, "reaches a table whose row-level security is not enabled and forced"),
     ):
         if right:
             raise UnsafeRoleError(f"{role} must name a role of its own: this one {fault}.")

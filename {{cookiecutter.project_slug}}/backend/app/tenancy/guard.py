@@ -53,9 +53,12 @@ COLUMN = "tenant_id"
 
 # What functions begin with that read rows, run SQL or change the tenant behind the guard's back.
 REFUSED_FUNCTIONS = (
+    "changes",
     "cursor_to_xml",
+    "currtid",
     "database_to_xml",
     "dblink",
+    "last_insert_rowid",
     "lo_",
     "load_extension",
     "pg_",
@@ -63,6 +66,7 @@ REFUSED_FUNCTIONS = (
     "schema_to_xml",
     "set_config",
     "table_to_xml",
+    "total_changes",
     "ts_rewrite",
     "ts_stat",
 )
@@ -72,7 +76,7 @@ REFUSED_FUNCTIONS = (
 # because a few others make a join or a sub-select.
 FRAGMENT = re.compile(
     r"\*|\d+|'%'|(?!.*(--|/\*|\*/))[-+*/<>=~!@#%^&|?]+"
-    r"|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
+    r"|OVERLAPS|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
     re.IGNORECASE,
 )
 
@@ -105,11 +109,12 @@ class TenancyError(DontWrapMixin, Exception):
 class Gate:
     """What a connection may do at the moment: for which tenant, and which statement."""
 
-    __slots__ = ("_approved", "_inserted_into", "_tenant")
+    __slots__ = ("_approved", "_inserted_into", "_parameters", "_tenant")
 
     def __init__(self) -> None:
         self._tenant: str | None = None
         self._approved: str | None = None
+        self._parameters: object = None
         self._inserted_into: set[str] = set()
 
     @property
@@ -121,6 +126,11 @@ class Gate:
     def approved(self) -> str | None:
         """The SQL that the guard has compiled and the driver may run; None between statements."""
         return self._approved
+
+    @property
+    def parameters(self) -> object:
+        """The values that the approved SQL is run with: the tenant is one of them."""
+        return self._parameters
 
     @property
     def inserted_into(self) -> Set[str]:
@@ -242,8 +252,10 @@ def _open(
     if not isinstance(statement, _Written):
         raise TenancyError("a listener has changed this statement, which can't be scoped: leave it")
     gate = Gate.of(connection)
+    if _executing.get() != gate.tenant:
+        raise TenancyError("another session was used while this statement was made: use it before")
     gate._inserted_into |= compiled.inserted_into
-    gate._approved = statement
+    gate._approved, gate._parameters = statement, parameters
 
 
 def _refuse_autocommit(_: Connection | Engine, options: Mapping[str, Any]) -> None:
@@ -401,7 +413,7 @@ class _Guard(SQLCompiler):
         raise TenancyError("tstring() can't be scoped: write select(), or func and operators")
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
-        if column.table is None and column.name in SYSTEM_COLUMNS:
+        if column.table is None and column.name.lower() in SYSTEM_COLUMNS:
             raise TenancyError(f"{column.name} would tell of other rows: leave it out")
         return super().visit_column(column, *args, **kw)
 

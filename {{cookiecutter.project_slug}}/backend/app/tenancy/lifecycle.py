@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, MetaData, Table, delete, func, select, tuple_
+from sqlalchemy import Connection, MetaData, Table, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -112,6 +112,9 @@ async def erase(name: str) -> AsyncGenerator[Erasure]:
         # rows found by another round.
         while left is None or any(left.values()):
             for table in tables:
+                while await _cut_batch(session, table, tables, name):
+                    pass
+            for table in tables:
                 while rows := await _delete_batch(session, table, name):
                     deleted[table.name] += rows
                     yield Erasure(dict(deleted))
@@ -142,6 +145,9 @@ def _catalogue(connection: Connection) -> Sequence[Table]:
     """Read from the database which tables have a tenant: the models may not know all of them."""
     load_models()
     holdings = set(tenant_tables(connection)) - RECORDS
+    known = {table.name for table in Base.metadata.tables.values() if COLUMN in table.c}
+    if missing := known - RECORDS - holdings:
+        raise RuntimeError(f"the schema public lacks {', '.join(sorted(missing))}")
     found = MetaData()
     # With a key to a partitioned table come keys to its partitions, and those themselves.
     found.reflect(connection, only=sorted(holdings))
@@ -157,10 +163,37 @@ def _typed(table: Table) -> Table:
     return table
 
 
+async def _cut_batch(session: AsyncSession, table: Table, order: Sequence[Table], name: str) -> int:
+    """Empty some rows' references to a row that is deleted as early or earlier; return how many.
+
+    A table that refers to itself, or two that refer to each other, have no order of deletion.
+    """
+    earlier = {each.name for each in order[: order.index(table) + 1]}
+    circular = [
+        column
+        for key in table.foreign_key_constraints
+        if key.referred_table.name in earlier
+        for column in key.columns
+        if column.nullable
+    ]
+    if not circular:
+        return 0
+    key = table.primary_key.columns
+    rows = or_(*(column.is_not(None) for column in circular))
+    batch = select(*key).where(table.c[COLUMN] == name, rows).limit(BATCH)
+    await session.get_one(Tenant, name, with_for_update=True)
+    cut = update(table).where(tuple_(*key).in_(batch)).values(dict.fromkeys(circular))
+    result = await (await session.connection()).execute(cut)
+    await session.commit()
+    return result.rowcount
+
+
 async def _delete_batch(session: AsyncSession, table: Table, name: str) -> int:
     """Delete some rows of a tenant, for good; return how many."""
     key = table.primary_key.columns
     batch = select(*key).where(table.c[COLUMN] == name).limit(BATCH)
+    # One erasure at a time: of two, each would delete what the other's rows still refer to.
+    await session.get_one(Tenant, name, with_for_update=True)
     connection = await session.connection()
     result = await connection.execute(delete(table).where(tuple_(*key).in_(batch)))
     await session.commit()
@@ -190,8 +223,10 @@ async def _move(name: str, status: TenantStatus) -> Tenant:
         tenant = await session.get(Tenant, name, with_for_update=True)
         if tenant is None:
             raise UnknownTenantError(name)
+        # SQLite locks no row: what was read above may be over.
+        step = update(Tenant).where(Tenant.tenant_id == name, Tenant.status.in_(STEPS[status]))
+        await session.execute(step.values(status=status))
+        await session.refresh(tenant)
         if tenant.status != status:
-            if tenant.status not in STEPS[status]:
-                raise TenantStateError(f"the tenant {name} is {tenant.status}")
-            tenant.status = status
+            raise TenantStateError(f"the tenant {name} is {tenant.status}")
         return tenant

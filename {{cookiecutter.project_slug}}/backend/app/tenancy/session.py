@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, Engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -52,6 +52,8 @@ def serving_request() -> Iterator[None]:
 def identify(tenant: str, user: str) -> None:
     """Tell who makes the request that is being served: no other tenant's door opens in it then."""
     if caller := _caller.get():
+        if caller.tenant not in ("", tenant):
+            raise TenancyError("this request is another tenant's: it stays its own")
         caller.tenant, caller.user = tenant, user
 
 
@@ -76,6 +78,7 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     begin = partial(_begin, tenant)
     async with db.open_session(Role.APPLICATION, _prepare) as session:
         event.listen(session.sync_session, "after_begin", begin)
+        event.listen(session.sync_session, "before_attach", partial(_attach, tenant))
         yield session
         await session.commit()
 
@@ -163,6 +166,12 @@ def _begin(
 ) -> None:
     """Give the connection of each transaction to the session's tenant."""
     guard.enter(connection, tenant, begins=not transaction.nested)
+
+
+def _attach(tenant: str, session: Session, row: object) -> None:
+    """Take no row of another tenant over from where it was loaded."""
+    if inspect(row).dict.get(guard.COLUMN) not in (None, tenant):
+        raise TenancyError("this row is another tenant's: load it in a session of its own tenant")
 
 
 def _before_commit(connection: Connection) -> None:

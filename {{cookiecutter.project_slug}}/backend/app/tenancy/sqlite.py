@@ -48,12 +48,12 @@ class GatedCursor(sqlite3.Cursor):
     def execute(self, sql: str, *args: Any) -> "GatedCursor":
         """Run the statement that the guard has approved, or begin a transaction."""
         if sql != _BEGIN:
-            self.connection.refuse_unless_approved(sql)
+            self.connection.refuse_unless_approved(sql, *args)
         return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> "GatedCursor":
         """Run the statement that the guard has approved, with each of some parameters."""
-        self.connection.refuse_unless_approved(sql)
+        self.connection.refuse_unless_approved(sql, *args)
         return super().executemany(sql, *args)
 
     def executescript(self, sql_script: str) -> sqlite3.Cursor:
@@ -97,9 +97,10 @@ class GatedConnection(UndoingConnection):
         """Return a cursor that asks the gate."""
         return super().cursor(GatedCursor)
 
-    def refuse_unless_approved(self, sql: str) -> None:
-        """Raise TenancyError for a statement that is not the guard's."""
-        if self._is_sealed and sql != self._gate.approved:
+    def refuse_unless_approved(self, sql: str, *parameters: object) -> None:
+        """Raise TenancyError for a statement that is not the guard's, or has other values."""
+        gate = self._gate
+        if self._is_sealed and (sql != gate.approved or parameters not in ((), (gate.parameters,))):
             raise _refusal()
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from app.auth.token import parse
 from app.auth.verifier import Verifier
@@ -340,18 +341,53 @@ def test_the_system_is_not_to_own_the_tables_either(environment: Environment) ->
     assert refused(swapped, "run") == sentence
 
 
-@pytest.mark.parametrize("setting", ["DATABASE_URL", "SYSTEM_DATABASE_URL"])
+BYPASS = "may bypass row-level security"
+UNSAFE = {
+    "may bypass": ("ALTER ROLE {role} BYPASSRLS", "ALTER ROLE {role} NOBYPASSRLS", BYPASS),
+    "may make roles": ("ALTER ROLE {role} CREATEROLE", "ALTER ROLE {role} NOCREATEROLE", BYPASS),
+    "reads files": (
+        "GRANT pg_read_server_files TO {role}",
+        "REVOKE pg_read_server_files FROM {role}",
+        BYPASS,
+    ),
+    "is the owner too": (
+        "GRANT {owner} TO {role}",
+        "REVOKE {owner} FROM {role}",
+        "owns the tables",
+    ),
+    "may truncate": (
+        "GRANT TRUNCATE ON tasks TO {role}",
+        "REVOKE TRUNCATE ON tasks FROM {role}",
+        "may truncate tables, or put triggers or foreign keys on them",
+    ),
+    "owns the schema": (
+        "ALTER SCHEMA public OWNER TO {role}",
+        "ALTER SCHEMA public OWNER TO pg_database_owner",
+        "owns the schema or the database, and may drop the tables",
+    ),
+    "meets no policy": (
+        "ALTER TABLE tasks NO FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE tasks FORCE ROW LEVEL SECURITY",
+        "reaches a table whose row-level security is not enabled and forced",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "undo", "fault"), UNSAFE.values(), ids=UNSAFE)
 @on_postgresql
-def test_a_role_that_may_bypass_row_security_is_not_to_serve(
-    environment: Environment, cluster: Cluster, setting: str
+def test_a_role_that_can_go_around_row_security_is_not_to_serve(
+    environment: Environment, cluster: Cluster, change: str, undo: str, fault: str
 ) -> None:
-    role = environment[setting].split("//")[1].partition(":")[0]
-    cluster.execute("postgres", f"ALTER ROLE {role} BYPASSRLS")
+    names = {"role": "DATABASE_URL", "owner": "MIGRATION_DATABASE_URL"}
+    urls = {each: make_url(environment[setting]) for each, setting in names.items()}
+    roles = {each: url.username for each, url in urls.items()}
+    database = str(urls["role"].database)
+    cluster.execute(database, change.format(**roles))
     try:
-        sentence = f"{setting} must name a role of its own: this one may bypass row-level security."
+        sentence = f"DATABASE_URL must name a role of its own: this one {fault}."
         assert refused(environment, "run") == sentence
     finally:
-        cluster.execute("postgres", f"ALTER ROLE {role} NOBYPASSRLS")
+        cluster.execute(database, undo.format(**roles))
 
 
 @on_postgresql

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import QueuePool
 from starlette.types import Message, Scope
 
@@ -31,7 +33,7 @@ from app.tenancy import (
     tenant_session,
 )
 from app.tenancy.models import AuditEntry
-from app.tenancy.session import TenantErasedError
+from app.tenancy.session import TenantErasedError, as_owner
 from tests.conftest import BACKEND
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("app")]
@@ -161,6 +163,49 @@ async def test_what_is_being_erased_takes_no_more_rows() -> None:
             await session.commit()
         await session.rollback()
     assert [step.left async for step in steps][-1] == {"tasks": 0, "projects": 0}
+
+
+async def test_rows_that_refer_to_each_other_are_erased_too(settings: Settings) -> None:
+    def make(connection: Connection) -> None:
+        connection.exec_driver_sql(
+            "CREATE TABLE notes (tenant_id varchar(63) NOT NULL, id int NOT NULL, parent_id int,"
+            " PRIMARY KEY (tenant_id, id),"
+            " FOREIGN KEY (tenant_id, parent_id) REFERENCES notes (tenant_id, id))"
+        )
+
+    def drop(connection: Connection) -> None:
+        connection.exec_driver_sql("DROP TABLE notes")
+
+    await as_owner(make)
+    try:
+        async with system_session("a test adds rows") as session:
+            for number in range(lifecycle.BATCH + 2):
+                row = {"id": number, "parent": 0 if number else None}
+                note = text("INSERT INTO notes VALUES ('acme', :id, :parent)")
+                await session.execute(note, row)
+        last = [step async for step in lifecycle.erase("acme")][-1]
+        assert last.left == {"notes": 0, "tasks": 0, "projects": 0}
+    finally:
+        await as_owner(drop)
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+async def test_a_step_that_was_overtaken_does_not_bring_a_tenant_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = AsyncSession.get
+
+    async def read_and_wait(self: AsyncSession, *args: Any, **kw: Any) -> Any:
+        found = await read(self, *args, **kw)
+        monkeypatch.setattr(AsyncSession, "get", read)
+        async for _ in lifecycle.erase("acme"):
+            pass
+        return found
+
+    monkeypatch.setattr(AsyncSession, "get", read_and_wait)
+    with pytest.raises(lifecycle.TenantStateError, match="erased"):
+        await lifecycle.suspend("acme")
+    assert not await lifecycle.is_active("acme")
 
 
 async def test_a_tenant_is_provisioned_before_it_is_active() -> None:

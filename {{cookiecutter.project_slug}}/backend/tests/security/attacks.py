@@ -166,6 +166,9 @@ READS: dict[str, Callable[[], Executable]] = {
     "with a parameter of the guard's name": lambda: select(Project.name).where(
         bindparam("guarded_tenant_1", "globex") == "globex"
     ),
+    "with a parameter of the guard's own name": lambda: select(Project.name).where(
+        bindparam("guarded_tenant", "globex", String) == "globex"
+    ),
     "an aggregate": lambda: select(func.max(Project.name)),
     "all names in one": lambda: select(func.aggregate_strings(Project.name, ",")),
     "a count": lambda: select(FOUND).where(COUNT > 0),

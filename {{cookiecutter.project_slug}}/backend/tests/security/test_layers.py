@@ -170,8 +170,11 @@ async def dialect(database: str) -> AsyncIterator[str]:
 def compile_freely(patch: pytest.MonkeyPatch) -> None:
     """Let SQLAlchemy write what it likes, and the driver run it."""
 
-    def approve(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        Gate.of(connection)._approved = statement
+    def approve(
+        connection: Connection, cursor: object, statement: str, parameters: object, *_: object
+    ) -> None:
+        gate = Gate.of(connection)
+        gate._approved, gate._parameters = statement, parameters
 
     def install(engine: Engine) -> None:
         guard.release(engine)
@@ -180,6 +183,7 @@ def compile_freely(patch: pytest.MonkeyPatch) -> None:
         event.listen(engine, "checkin", guard._leave)
 
     patch.setattr(guard, "install", install)
+    patch.setattr("app.tenancy.session._attach", lambda *_: None)
 
 
 def free(patch: pytest.MonkeyPatch, gated: type, driver: type, kept: Collection[str] = ()) -> None:

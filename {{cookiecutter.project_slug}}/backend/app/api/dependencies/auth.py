@@ -37,9 +37,9 @@ async def get_current_user(
     """
     caller = await _verified(request, credentials)
     principal = _in_selected_tenant(request, caller)
-    await request.app.state.rate_limits.hit(principal.tenant_id)
     # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
-    for tenant in {caller.tenant_id, principal.tenant_id}:
+    for tenant in dict.fromkeys((caller.tenant_id, principal.tenant_id)):
+        await request.app.state.rate_limits.hit(tenant)
         if not await is_active(tenant):
             raise TenantNotActive
     identify(principal.tenant_id, principal.user_id)
