@@ -202,7 +202,7 @@ async def _export(name: str) -> None:
     tell, count = _progress(), 0
     async with aclosing(lifecycle.export(name)) as rows:
         async for table, row in rows:
-            _print(to_json({"table": table, "row": row}).decode())
+            _print(to_json({"table": table, "row": lifecycle.in_json(row)}).decode())
             tell(count := count + 1)
 
 

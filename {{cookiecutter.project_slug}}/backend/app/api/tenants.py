@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from sqlalchemy import select
 
 from app.api.dependencies.auth import SYSTEM_SCOPE, require_scopes
@@ -47,6 +47,10 @@ class RowOut(BaseModel):
 
     table: str
     row: Mapping[str, Any]
+
+    @field_serializer("row")
+    def _in_json(self, row: Mapping[str, Any]) -> Any:
+        return lifecycle.in_json(row)
 
 
 class ErasureOut(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic_core import to_jsonable_python
 from sqlalchemy import Connection, MetaData, Table, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -86,6 +87,12 @@ async def export(name: str) -> AsyncGenerator[tuple[str, Mapping[str, object]]]:
             rows = select(table).where(table.c[COLUMN] == name).order_by(*table.primary_key)
             async for row in (await session.stream(rows)).mappings():
                 yield table.name, dict(row)
+
+
+def in_json(row: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a row in values that JSON has; bytes are in base64."""
+    values: dict[str, object] = to_jsonable_python(dict(row), bytes_mode="base64")
+    return values
 
 
 @dataclass(frozen=True, slots=True)

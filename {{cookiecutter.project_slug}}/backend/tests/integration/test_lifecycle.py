@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 from starlette.types import Message, Scope
 
 from app.api.dependencies.database import Database
+from app.api.tenants import RowOut
 from app.core.config import Settings
 from app.core.request_id import accept_request_id
 from app.projects.models import Project, Task
@@ -367,3 +368,8 @@ async def give_up_an_export(app: FastAPI, headers: Headers) -> None:
     await asyncio.wait([asking])
     for _ in range(50):  # time for what closes itself
         await asyncio.sleep(0)
+
+
+async def test_bytes_that_are_no_text_are_exported_all_the_same() -> None:
+    line = RowOut(table="notes", row={"seal": b"\xff"}).model_dump_json()
+    assert line == '{"table":"notes","row":{"seal":"_w=="}}'
