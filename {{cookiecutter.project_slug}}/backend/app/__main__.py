@@ -28,7 +28,7 @@ from app.db import dispose, roles
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.telemetry.preview import render_preview
 # {% endif %}
-from app.tenancy import is_reachable, lifecycle
+from app.tenancy import check_database, lifecycle
 from app.tenancy.models import checked_name
 from app.tenancy.quotas import check_tables
 
@@ -142,7 +142,7 @@ def _upgrade(arguments: argparse.Namespace) -> None:
 
 def _check(_: argparse.Namespace) -> None:
     _in_loop(roles.check(config.settings))
-    _in_loop(is_reachable())
+    _in_loop(check_database())
     print("The database is ready.")
 
 
@@ -202,7 +202,8 @@ async def _export(name: str) -> None:
     tell, count = _progress(), 0
     async with aclosing(lifecycle.export(name)) as rows:
         async for table, row in rows:
-            _print(to_json({"table": table, "row": lifecycle.in_json(row)}).decode())
+            line = {"table": table, "row": row}
+            _print(to_json(line, bytes_mode="base64", inf_nan_mode="strings").decode())
             tell(count := count + 1)
 
 

@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # {% if cookiecutter.include_sentry == "yes" %}
     init_sentry(settings, lambda: app.routes)  # asked for when a report names one
     # {% endif %}
-    app = FastAPI(
+    app = edge.Service(
         title="{{ cookiecutter.project_name }}",
         version=settings.APP_VERSION,
         lifespan=lifespan,

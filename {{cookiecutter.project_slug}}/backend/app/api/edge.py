@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -21,6 +22,15 @@ from app.tenancy.quotas import QuotaExceededError
 from app.tenancy.session import TenantErasedError
 
 log = logging.getLogger("app.request")
+
+
+class Service(FastAPI):
+    """An application in which every part of a request finds the doors to the database shut."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan, which is nobody's request."""
+        with nullcontext() if scope["type"] == "lifespan" else serving_request():
+            await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -60,10 +70,6 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "websocket":
-            with serving_request():
-                await self.app(scope, receive, send)
-            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -82,8 +88,7 @@ class RequestId:
             await send(message)
 
         try:
-            with serving_request():
-                await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         finally:
             # The route's template, not the path: ids and names in a path are not for the log.
             route = getattr(scope.get("route"), "path", "(no route)")

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from app.core.errors import problem_response, problems
-from app.tenancy import is_reachable
+from app.tenancy import check_database
 
 log = logging.getLogger("app.health")
 
@@ -30,7 +30,7 @@ async def live() -> Health:
 async def ready() -> Health | Response:
     """Answer while the database answers: a failing answer means send no requests here."""
     try:
-        await is_reachable()
+        await check_database()
     except Exception as error:  # whatever it is, the database can't be used
         # The log has the text, which may name hosts and users; the caller gets a name.
         log.warning("not ready: %s: %s", type(error).__name__, error)

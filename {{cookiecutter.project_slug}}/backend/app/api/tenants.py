@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from app.api.dependencies.auth import SYSTEM_SCOPE, require_scopes
@@ -18,7 +18,7 @@ router = APIRouter(
     prefix="/api/v1/tenants",
     tags=["tenants"],
     dependencies=[Depends(require_scopes(SYSTEM_SCOPE))],
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
+    responses=problems(400, 401, 403, 413, 422, 429, 503),
 )
 
 _PATTERN = f"^{NAME.pattern}$"
@@ -45,12 +45,10 @@ class TenantOut(BaseModel):
 class RowOut(BaseModel):
     """A row of a tenant, and the table that has it."""
 
+    model_config = ConfigDict(ser_json_bytes="base64", ser_json_inf_nan="strings")
+
     table: str
     row: Mapping[str, Any]
-
-    @field_serializer("row")
-    def _in_json(self, row: Mapping[str, Any]) -> Any:
-        return lifecycle.in_json(row)
 
 
 class ErasureOut(BaseModel):
@@ -97,7 +95,9 @@ async def list_tenants(wanted: PageWanted) -> Page[TenantOut]:
 
 
 @router.post(
-    "", status_code=201, responses={200: {"model": TenantOut, "description": "It is there already"}}
+    "",
+    status_code=201,
+    responses=problems(409) | {200: {"model": TenantOut, "description": "It is there already"}},
 )
 async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
     """Create a tenant; one that is there already is answered with 200."""
@@ -109,7 +109,7 @@ async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
     return TenantOut.model_validate(created)
 
 
-@router.get("/{name}")
+@router.get("/{name}", responses=problems(404))
 async def get_tenant(name: Name) -> TenantOut:
     """Show a tenant."""
     async with system_session(f"show tenant {name}", name) as session:
@@ -119,26 +119,26 @@ async def get_tenant(name: Name) -> TenantOut:
     return TenantOut.model_validate(tenant)
 
 
-@router.post("/{name}/suspend")
+@router.post("/{name}/suspend", responses=problems(404, 409))
 async def suspend_tenant(name: Name) -> TenantOut:
     """Stop serving a tenant, at once; its rows stay."""
     return await _step(lifecycle.suspend, name)
 
 
-@router.post("/{name}/resume")
+@router.post("/{name}/resume", responses=problems(404, 409))
 async def resume_tenant(name: Name) -> TenantOut:
     """Serve a suspended tenant again."""
     return await _step(lifecycle.resume, name)
 
 
-@router.get("/{name}/export")
+@router.get("/{name}/export", responses=problems(404))
 async def export_tenant(rows: Annotated[Rows, Depends(get_export)]) -> AsyncIterator[RowOut]:
     """Stream everything that a tenant has, as of one moment."""
     async for table, row in rows:
         yield RowOut(table=table, row=row)
 
 
-@router.post("/{name}/erase")
+@router.post("/{name}/erase", responses=problems(404))
 async def erase_tenant(steps: Annotated[Steps, Depends(get_erasure)]) -> AsyncIterator[ErasureOut]:
     """Delete everything that a tenant has, and tell of each batch; the last line is the proof.
 

@@ -14,6 +14,9 @@ from app.core.config import Settings
 HEADER = frozenset({"alg", "typ", "kid"})
 TYPES = frozenset({"jwt", "at+jwt"})
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
+# `cnf` binds a token to a key that its bearer would have to prove (RFC 7800); `events` tells of
+# something, such as a logout (RFC 8417).
+OTHER_CLAIMS = frozenset({"cnf", "events"})
 
 LATEST = 2**53  # a time beyond this is no time
 
@@ -88,6 +91,8 @@ class Verifier:
     def _check_claims(self, claims: Mapping[str, object]) -> Principal:
         if not ID_TOKEN_CLAIMS.isdisjoint(claims):
             raise TokenError("id_token")
+        if not OTHER_CLAIMS.isdisjoint(claims):
+            raise TokenError("not_a_bearer_token")
         if claims.get("iss") != self._issuer:
             raise TokenError("bad_issuer")
         self._check_audience(claims.get("aud"))
@@ -145,7 +150,9 @@ def _instant(claims: Mapping[str, object], name: str) -> int | None:
 
 
 def _printable(value: object, reason: str) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 255 or not value.isprintable():
+    if not isinstance(value, str) or not value.strip() or len(value) > 255:
+        raise TokenError(reason)
+    if not value.isprintable():
         raise TokenError(reason)
     return value
 

@@ -21,7 +21,7 @@ from app.projects.schemas import (
 router = APIRouter(
     prefix="/api/v1/projects",
     tags=["projects"],
-    responses=problems(400, 401, 403, 404, 409, 412, 413, 422, 428, 429, 503),
+    responses=problems(400, 401, 403, 413, 422, 429, 503),
 )
 
 
@@ -32,7 +32,7 @@ async def list_projects(db: Database, wanted: PageWanted) -> Page[ProjectOut]:
     return Page(items=[ProjectOut.model_validate(row) for row in rows], next=following)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=problems(409))
 async def create_project(db: Database, project: ProjectIn, response: Response) -> ProjectOut:
     """Make a project. Its name must be new to the tenant."""
     created = await service.create_project(db, project.model_dump())
@@ -40,13 +40,13 @@ async def create_project(db: Database, project: ProjectIn, response: Response) -
     return _project(created, response)
 
 
-@router.get("/{project_id}")
+@router.get("/{project_id}", responses=problems(404))
 async def get_project(db: Database, project_id: uuid.UUID, response: Response) -> ProjectOut:
     """Show a project."""
     return _project(await service.get_project(db, project_id), response)
 
 
-@router.patch("/{project_id}")
+@router.patch("/{project_id}", responses=problems(404, 409, 412, 428))
 async def change_project(
     db: Database,
     project_id: uuid.UUID,
@@ -59,28 +59,30 @@ async def change_project(
     return _project(await service.change_project(db, project_id, version, values), response)
 
 
-@router.delete("/{project_id}", status_code=204)
+@router.delete("/{project_id}", status_code=204, responses=problems(404))
 async def delete_project(db: Database, project_id: uuid.UUID) -> None:
     """Delete a project with its tasks."""
     await service.delete_project(db, project_id)
 
 
-@router.get("/{project_id}/tasks")
+@router.get("/{project_id}/tasks", responses=problems(404))
 async def list_tasks(db: Database, project_id: uuid.UUID, wanted: PageWanted) -> Page[TaskOut]:
     """List the tasks of a project, oldest first."""
     rows, following = await service.list_tasks(db, project_id, wanted)
     return Page(items=[TaskOut.model_validate(row) for row in rows], next=following)
 
 
-@router.post("/{project_id}/tasks", status_code=201)
+@router.post("/{project_id}/tasks", status_code=201, responses=problems(404))
 async def create_task(
     db: Database, project_id: uuid.UUID, task: TaskIn, response: Response
 ) -> TaskOut:
     """Make a task of a project."""
-    return _task(await service.create_task(db, project_id, task.model_dump()), response)
+    created = await service.create_task(db, project_id, task.model_dump())
+    response.headers["Location"] = f"{router.prefix}/{project_id}/tasks/{created.id}"
+    return _task(created, response)
 
 
-@router.get("/{project_id}/tasks/{task_id}")
+@router.get("/{project_id}/tasks/{task_id}", responses=problems(404))
 async def get_task(
     db: Database, project_id: uuid.UUID, task_id: uuid.UUID, response: Response
 ) -> TaskOut:
@@ -88,7 +90,7 @@ async def get_task(
     return _task(await service.get_task(db, project_id, task_id), response)
 
 
-@router.patch("/{project_id}/tasks/{task_id}")
+@router.patch("/{project_id}/tasks/{task_id}", responses=problems(404, 412, 428))
 async def change_task(
     db: Database,
     project_id: uuid.UUID,
@@ -102,7 +104,7 @@ async def change_task(
     return _task(await service.change_task(db, project_id, task_id, version, values), response)
 
 
-@router.delete("/{project_id}/tasks/{task_id}", status_code=204)
+@router.delete("/{project_id}/tasks/{task_id}", status_code=204, responses=problems(404))
 async def delete_task(db: Database, project_id: uuid.UUID, task_id: uuid.UUID) -> None:
     """Delete a task."""
     await service.delete_task(db, project_id, task_id)

@@ -1,7 +1,7 @@
 """Keeping tenants apart: `tenant_session` and `system_session` are the doors to the database."""
 
 from app.tenancy.guard import TenancyError
-from app.tenancy.lifecycle import is_active, is_reachable
+from app.tenancy.lifecycle import check_database, is_active
 from app.tenancy.models import Tenant, TenantScoped, TenantStatus
 from app.tenancy.session import (
     admit_operator,
@@ -17,9 +17,9 @@ __all__ = [
     "TenantScoped",
     "TenantStatus",
     "admit_operator",
+    "check_database",
     "identify",
     "is_active",
-    "is_reachable",
     "serving_request",
     "system_session",
     "tenant_session",

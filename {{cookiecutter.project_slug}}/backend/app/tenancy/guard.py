@@ -83,9 +83,11 @@ FRAGMENT = re.compile(
 FIELD = re.compile(r"[a-z_]+", re.IGNORECASE)
 NAME = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE)
 
-# What a cast may name: a type, maybe of a schema, with a length or a precision, or an array of it.
+# What a cast may name: a type, maybe of a schema, with fields, a length or a precision, or an array
+# of it.
 TYPE = re.compile(
-    r'(\w+|"[^"]+")(\.(\w+|"[^"]+"))?( (PRECISION|VARYING))?(\(\d+(, ?\d+)?\))?'
+    r'(\w+|"[^"]+")(\.(\w+|"[^"]+"))?( (PRECISION|VARYING))?'
+    r"( (YEAR|MONTH|DAY|HOUR|MINUTE|SECOND)( TO (MONTH|HOUR|MINUTE|SECOND))?)?( ?\(\d+(, ?\d+)?\))?"
     r'( WITH(OUT)? TIME ZONE)?( COLLATE "[\w.-]+")?(\[\])*',
     re.IGNORECASE,
 )
@@ -134,7 +136,7 @@ class Gate:
 
     @property
     def inserted_into(self) -> Set[str]:
-        """The tables that the transaction has inserted into."""
+        """The tables that the transaction has inserted into since it was last checked."""
         return self._inserted_into
 
     @staticmethod
@@ -212,6 +214,11 @@ def enter(connection: Connection, tenant: str, *, begins: bool) -> None:
     gate._tenant = tenant
     if begins:
         gate._inserted_into.clear()
+
+
+def admit_commit(connection: Connection) -> None:
+    """Let the driver commit: the rows that the transaction has inserted have been checked."""
+    Gate.of(connection)._inserted_into.clear()
 
 
 @contextmanager
@@ -402,6 +409,9 @@ class _Guard(SQLCompiler):
         if any(each in bindparam.key for each in PLACEHOLDERS[:2]):
             raise TenancyError(f"{bindparam.key!r} is no name for a parameter")
         return super().visit_bindparam(bindparam, *args, **kw)
+
+    def visit_tablesample(self, *args: Any, **kw: Any) -> Any:
+        raise TenancyError("a sample is of all tenants' rows: order by func.random(), with a limit")
 
     def visit_fromclause(self, *args: Any, **kw: Any) -> Any:
         raise TenancyError("this can't be scoped: select from models, aliases and sub-queries")

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic_core import to_jsonable_python
 from sqlalchemy import Connection, MetaData, Table, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,8 +13,8 @@ from app.tenancy.models import RECORDS, Tenant, TenantStatus, checked_name
 from app.tenancy.session import (
     begin_snapshot,
     record,
+    status_of,
     system_session,
-    tenant_session,
     tenant_tables,
 )
 
@@ -39,15 +38,12 @@ class TenantStateError(Exception):
 
 async def is_active(name: str) -> bool:
     """Tell whether a tenant exists and may be served, by what the database says now."""
-    async with tenant_session(name) as session:
-        return await session.scalar(select(Tenant.status)) == TenantStatus.ACTIVE
+    return await status_of(name) == TenantStatus.ACTIVE
 
 
-async def is_reachable() -> bool:
+async def check_database() -> None:
     """Ask the database for something that only a migrated one has; raise if it can't be asked."""
-    async with tenant_session("readiness") as session:
-        await session.execute(select(Tenant.status))
-    return True
+    await status_of("readiness")
 
 
 async def create(name: str) -> tuple[Tenant, bool]:
@@ -87,12 +83,6 @@ async def export(name: str) -> AsyncGenerator[tuple[str, Mapping[str, object]]]:
             rows = select(table).where(table.c[COLUMN] == name).order_by(*table.primary_key)
             async for row in (await session.stream(rows)).mappings():
                 yield table.name, dict(row)
-
-
-def in_json(row: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a row in values that JSON has; bytes are in base64."""
-    values: dict[str, object] = to_jsonable_python(dict(row), bytes_mode="base64")
-    return values
 
 
 @dataclass(frozen=True, slots=True)

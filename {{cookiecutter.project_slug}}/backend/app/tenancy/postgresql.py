@@ -21,7 +21,10 @@ from app.tenancy.guard import Gate, TenancyError, approving
 from app.tenancy.models import AuditEntry, Tenant
 
 SETTING = "app.tenant_id"
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+LOCK = (
+    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0)), "
+    "current_setting('transaction_isolation') = 'read committed'"
+)
 
 # No sub-select around it, which would be evaluated once: Citus takes none in a policy.
 CURRENT_TENANT = f"nullif(current_setting('{SETTING}', true), '')"
@@ -86,6 +89,9 @@ class GatedConnection(asyncpg.Connection):  # type: ignore[misc] # the driver ha
         if self._gate is not None:
             if args or not _TRANSACTION.fullmatch(query):
                 raise _refusal()
+            if query.startswith("COMMIT") and self._gate.inserted_into:
+                await super().execute("ROLLBACK;")  # the driver's transaction is over either way
+                raise _refusal()
             if query.startswith("BEGIN") and self._gate.tenant is not None:
                 query += f"SET LOCAL {SETTING} = '{self._gate.tenant}'"
         status: str = await super().execute(query, *args, **options)
@@ -144,11 +150,17 @@ def install(engine: Engine) -> None:
 
 
 def lock(connection: Connection, name: str) -> None:
-    """Wait for a lock of this name, and hold it until the transaction ends."""
-    cursor = connection.connection.cursor()
+    """Wait for a lock of this name, and hold it until the transaction ends.
+
+    Raises TenancyError where the transaction would not see what another did that held it before.
+    """
+    cursor: Any = connection.connection.cursor()
     with approving(connection, LOCK):
         cursor.execute(LOCK, (name,))
+    _, sees_others = cursor.fetchone()
     cursor.close()
+    if not sees_others:
+        raise TenancyError("rows with a quota are inserted in READ COMMITTED: leave the level out")
 
 
 def tenant_tables(connection: Connection) -> list[str]:

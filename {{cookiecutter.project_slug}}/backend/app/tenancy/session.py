@@ -41,7 +41,7 @@ _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 @contextmanager
 def serving_request() -> Iterator[None]:
-    """Keep the system's door shut, until the request is known to be an operator's."""
+    """Keep every door shut, until it is known whose the request is that is being served."""
     token = _caller.set(Caller())
     try:
         yield
@@ -50,7 +50,7 @@ def serving_request() -> Iterator[None]:
 
 
 def identify(tenant: str, user: str) -> None:
-    """Tell who makes the request that is being served: no other tenant's door opens in it then."""
+    """Tell who makes the request that is being served: that tenant's door opens, and no other."""
     if caller := _caller.get():
         if caller.tenant not in ("", tenant):
             raise TenancyError("this request is another tenant's: it stays its own")
@@ -68,19 +68,31 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
     """Open a session that reads and writes the rows of one tenant, and of no other.
 
     Leaving the block without an exception commits; commits, rollbacks and savepoints inside it
-    are allowed. Raises ValueError for a malformed name, TenancyError in a request of another
-    tenant; an unknown tenant just has no rows.
+    are allowed. Raises ValueError for a malformed name, TenancyError in a request whose caller is
+    another tenant's or not known; an unknown tenant just has no rows.
     """
-    tenant = checked_name(tenant)
     caller = _caller.get()
-    if caller is not None and caller.tenant not in ("", tenant):
-        raise TenancyError("this request is another tenant's: use the tenant of CurrentUser")
-    begin = partial(_begin, tenant)
-    async with db.open_session(Role.APPLICATION, _prepare) as session:
-        event.listen(session.sync_session, "after_begin", begin)
-        event.listen(session.sync_session, "before_attach", partial(_attach, tenant))
+    if caller is not None and caller.tenant != tenant:
+        raise TenancyError(
+            "this request is not known to be this tenant's: use the tenant of CurrentUser"
+        )
+    async with _session_of(checked_name(tenant)) as session:
         yield session
         await session.commit()
+
+
+async def status_of(tenant: str) -> str | None:
+    """Return where a tenant stands, None if there is none: all that is told before who asks is."""
+    async with _session_of(checked_name(tenant)) as session:
+        return await session.scalar(select(Tenant.status))
+
+
+@asynccontextmanager
+async def _session_of(tenant: str) -> AsyncIterator[AsyncSession]:
+    async with db.open_session(Role.APPLICATION, _prepare) as session:
+        event.listen(session.sync_session, "after_begin", partial(_begin, tenant))
+        event.listen(session.sync_session, "before_attach", partial(_attach, tenant))
+        yield session
 
 
 @asynccontextmanager
@@ -186,7 +198,8 @@ def _before_commit(connection: Connection) -> None:
         if connection.scalar(select(Tenant.status)) in REFUSING_ROWS:
             raise TenantErasedError("this tenant is being erased, and takes no more rows")
         check_rows(connection, gate.tenant, gate.inserted_into, quotas, lock)
-    except (TenantErasedError, QuotaExceededError):
+        guard.admit_commit(connection)
+    except (TenantErasedError, QuotaExceededError, TenancyError):
         # For SQLAlchemy, a commit that failed has ended the transaction: see to it.
         connection.connection.rollback()
         raise

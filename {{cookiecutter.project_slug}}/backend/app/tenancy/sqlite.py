@@ -93,6 +93,12 @@ class GatedConnection(UndoingConnection):
         super().set_authorizer(authorizer_callback)
         self._is_sealed = True
 
+    def commit(self) -> None:
+        """Commit, once what the transaction has inserted is checked."""
+        if self._is_sealed and self._gate.inserted_into:
+            raise _refusal()
+        super().commit()
+
     def cursor(self, *args: Any) -> GatedCursor:  # type: ignore[override] # no other is to be had
         """Return a cursor that asks the gate."""
         return super().cursor(GatedCursor)
@@ -104,8 +110,8 @@ class GatedConnection(UndoingConnection):
             raise _refusal()
 
     def __setattr__(self, name: str, value: object) -> None:
-        # What else can be set here would see rows of whoever uses the connection next.
-        if getattr(self, "_is_sealed", False) and name != "isolation_level":
+        # What can be set here commits, or sees rows of whoever uses the connection next.
+        if getattr(self, "_is_sealed", False):
             raise _refusal()
         super().__setattr__(name, value)
 
@@ -126,9 +132,13 @@ def _until_sealed(name: str) -> Callable[..., object]:
     return call
 
 
-for _name, _method in vars(sqlite3.Connection).items():
-    if callable(_method) and not _name.startswith("_") and _name not in _HARMLESS:
-        setattr(GatedConnection, _name, _until_sealed(_name))
+_public = {
+    name
+    for name, method in vars(sqlite3.Connection).items()
+    if callable(method) and not name.startswith("_")
+}
+for _name in _public - _HARMLESS | {"__exit__"}:  # which commits
+    setattr(GatedConnection, _name, _until_sealed(_name))
 
 
 def _authorize(gate: Gate, action: int, table: str | None, *_: str | None) -> int:
@@ -175,6 +185,7 @@ def install(engine: Engine, role: Role) -> None:
     event.listen(engine, "do_connect", choose)
     event.listen(engine, "connect", connect)
     event.listen(engine, "savepoint", _begin)
+    event.listen(engine, "set_connection_execution_options", _take_as_serializable)
     if role is Role.MIGRATION:
         event.listen(engine, "begin", _begin)
 
@@ -183,6 +194,12 @@ async def _seal(driver: Any, gate: Gate) -> None:
     """Have a gate asked before anything is read or written, for as long as the connection lives."""
     await driver.create_function(FUNCTION, 1, partial(_may_write, gate))
     await driver.set_authorizer(partial(_authorize, gate))
+
+
+def _take_as_serializable(_: Connection, options: dict[str, object]) -> None:
+    # Every transaction is, and to tell the driver so would take a statement.
+    if options.get("isolation_level") == "SERIALIZABLE":
+        del options["isolation_level"]
 
 
 def _begin(connection: Connection, *_: object) -> None:

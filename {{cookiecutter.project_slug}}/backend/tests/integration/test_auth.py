@@ -77,7 +77,7 @@ async def test_every_bad_token_gets_the_very_same_answer(
     good = issuer.issue(settings, "acme", "alice")
     other_claim = settings.model_copy(update={"AUTH_TENANT_CLAIM": "other"})
     other_audience = settings.model_copy(update={"AUTH_AUDIENCE": "other"})
-    bad: list[dict[str, str]] = [
+    bad: list[dict[str, str] | list[tuple[str, str]]] = [
         {},
         {"Authorization": ""},
         {"Authorization": "Bearer"},
@@ -98,6 +98,7 @@ async def test_every_bad_token_gets_the_very_same_answer(
         bearer(issuer.issue(settings, "acme", "alice", "two  spaces")),
         bearer(issuer.issue(settings, "acme", "alice", memberships=["globex", "*"])),
         bearer("nonsense") | {TENANT_HEADER: "globex"},
+        [("Authorization", f"Bearer {good}"), ("Authorization", f"Bearer {good}")],
     ]
     answers = [await client.get(PROJECTS, headers=headers) for headers in bad]
     assert {answer.status_code for answer in answers} == {401}

@@ -3,15 +3,17 @@
 import asyncio
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import QueuePool
@@ -279,9 +281,52 @@ async def test_no_other_tenants_door_opens_in_a_request_of_a_tenant() -> None:
         identify("acme", "alice")
         async with tenant_session("acme"):
             pass
-        with pytest.raises(TenancyError, match="another tenant's"):
+        with pytest.raises(TenancyError, match="CurrentUser"):
             async with tenant_session("globex"):
                 pass
+
+
+async def test_no_door_opens_in_a_request_before_its_caller_is_known(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    """Not in a route without `CurrentUser`, not in what stands around it, not after a failure."""
+    opened: list[str] = []
+
+    async def try_doors(request: Request, error: Exception | None = None) -> Response:
+        for name, door in (("a tenant's", tenant_session), ("the system's", system_session)):
+            with suppress(TenancyError):
+                async with door("acme"):
+                    opened.append(name)
+        return Response()
+
+    async def try_and_go_on(request: Request, go_on: Callable[..., Any]) -> Any:
+        await try_doors(request)
+        return await go_on(request)
+
+    async def fail() -> None:
+        raise RuntimeError
+
+    app.add_route("/anybody", try_doors)
+    app.add_api_route("/failing", fail)
+    app.middleware("http")(try_and_go_on)
+    app.add_exception_handler(Exception, try_doors)
+    assert (await client.get("/anybody")).status_code == 200
+    assert (await client.get("/failing")).status_code == 200
+    assert opened == []
+    await try_doors(Request({"type": "http"}))
+    assert opened == ["a tenant's", "the system's"]
+
+
+async def test_who_has_checked_the_caller_otherwise_says_so(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    @app.post("/called-back")
+    async def called_back() -> int:
+        identify("acme", "a sender whose signature was checked")
+        async with tenant_session("acme") as session:
+            return await session.scalar(select(func.count(Project.id))) or 0
+
+    assert (await client.post("/called-back")).json() == 0
 
 
 async def test_a_tenants_session_keeps_its_transaction() -> None:
@@ -373,3 +418,8 @@ async def give_up_an_export(app: FastAPI, headers: Headers) -> None:
 async def test_bytes_that_are_no_text_are_exported_all_the_same() -> None:
     line = RowOut(table="notes", row={"seal": b"\xff"}).model_dump_json()
     assert line == '{"table":"notes","row":{"seal":"_w=="}}'
+
+
+async def test_a_number_that_json_does_not_have_is_exported_by_its_name() -> None:
+    line = RowOut(table="notes", row={"most": math.inf}).model_dump_json()
+    assert line == '{"table":"notes","row":{"most":"Infinity"}}'

@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.config import Settings
 from app.main import create_app
 from app.projects.models import Project
-from app.tenancy import lifecycle, quotas, system_session, tenant_session
+from app.tenancy import TenancyError, lifecycle, quotas, system_session, tenant_session
 from app.tenancy.quotas import QuotaExceededError, RateLimits
 from tests.redis import PASSWORD, Server, find_redis, start_redis
 
@@ -630,6 +632,68 @@ async def test_each_commit_of_a_session_is_held_to_the_quota(settings: Settings)
             await session.rollback()
             assert len((await session.scalars(select(Project))).all()) == 5
         assert await count_projects("acme") == 5
+
+
+async def commit_by_the_driver(driver: Any) -> None:
+    if hasattr(driver, "fetch"):
+        await driver.execute("COMMIT;")
+    else:
+        await driver.commit()
+
+
+def commit_by_the_driver_in_a_block(driver: Any) -> None:
+    with driver._conn:
+        pass
+
+
+def commit_by_a_change_of_level(driver: Any) -> None:
+    driver._conn.isolation_level = None
+
+
+@pytest.mark.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
+async def test_no_commit_below_the_session_goes_around_the_quota(settings: Settings) -> None:
+    ways: list[Callable[[Any], Any]] = [commit_by_the_driver]
+    async with serving(settings, TENANT_ROW_QUOTAS=QUOTA):
+        async with tenant_session("acme") as session:
+            is_sqlite = session.get_bind().dialect.name == "sqlite"
+        if is_sqlite:
+            ways += [commit_by_the_driver_in_a_block, commit_by_a_change_of_level]
+        for way in ways:
+            with pytest.raises(TenancyError):
+                await add_nine_and_commit(way)
+            assert await count_projects("acme") == 0
+        async with tenant_session("acme") as session:
+            session.add(Project(name="one"))
+        assert await count_projects("acme") == 1
+
+
+async def add_nine_and_commit(way: Callable[[Any], Any]) -> None:
+    async with tenant_session("acme") as session:
+        await session.execute(insert(Project), [{"name": f"{number}"} for number in range(9)])
+        raw = await (await session.connection()).get_raw_connection()
+        driver: Any = raw.driver_connection
+        # A connection of SQLite is used in its own thread.
+        await (way(driver) if iscoroutinefunction(way) else driver._execute(way, driver))
+
+
+@on_postgresql
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_rows_with_a_quota_are_counted_where_those_of_others_are_seen(
+    settings: Settings, level: str
+) -> None:
+    async with serving(settings, TENANT_ROW_QUOTAS=QUOTA):
+        with pytest.raises(TenancyError, match="READ COMMITTED"):
+            await add_at(level)
+        assert await count_projects("acme") == 0
+    async with serving(settings):
+        await add_at(level)
+        assert await count_projects("acme") == 1
+
+
+async def add_at(level: str) -> None:
+    async with tenant_session("acme") as session:
+        await session.connection(execution_options={"isolation_level": level})
+        session.add(Project(name="one"))
 
 
 async def test_operators_are_held_to_no_quota(settings: Settings) -> None:

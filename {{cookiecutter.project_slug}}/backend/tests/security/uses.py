@@ -338,6 +338,12 @@ VALUES_OF: dict[str, dict[str, tuple[Callable[[], Executable], object]]] = {
             ),
             "acme project",
         ),
+        "an interval of fields": (
+            lambda: select(
+                cast_to(timedelta(hours=3), postgresql.INTERVAL(fields="DAY TO SECOND", precision=0))
+            ),
+            timedelta(hours=3),
+        ),
         "a JSON key": (
             lambda: COUNT.where(
                 func.jsonb_build_object("n", Project.name, type_=postgresql.JSONB).has_key("n")
@@ -633,6 +639,13 @@ async def undo_savepoints(session: AsyncSession) -> object:
             await inner.rollback()
         assert await names(session) == ["acme project", "outer"]
         await outer.rollback()
+    return await names(session)
+
+
+@use(["acme project", "b"])
+async def write_at_the_highest_level(session: AsyncSession) -> object:
+    await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+    session.add(Project(name="b"))
     return await names(session)
 
 

@@ -967,6 +967,8 @@ WHO = {
             "a list": ["alice"],
             "an object": {"id": "alice"},
             "256 letters": "s" * 256,
+            "a blank": " ",
+            "blanks": "   ",
             "a line break": "alice\nroot",
             "a line break at its end": "alice\n",
             "a tab": "alice\troot",
@@ -1022,6 +1024,16 @@ WHO = {
             "a code's hash": {"c_hash": "h"},
             "a state's hash": {"s_hash": "h"},
             "all of it": {"nonce": "n", "at_hash": "h", "auth_time": NOW},
+        },
+    ),
+    **cases(
+        "token of another use",
+        "not_a_bearer_token",
+        lambda changes: with_claims(**changes),
+        {
+            "bound to a key": {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+            "bound to nothing": {"cnf": None},
+            "a logout": {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
         },
     ),
 }

@@ -71,6 +71,8 @@ async def _verified(
     try:
         if credentials is None:
             raise TokenError("missing")
+        if len(request.headers.getlist("Authorization")) > 1:
+            raise TokenError("several")
         principal: Principal = await request.app.state.verifier.verify(credentials.credentials)
     except TokenError as error:
         log.info("token refused: %s", error.reason)
