@@ -8,6 +8,7 @@ import argparse
 import ast
 import asyncio
 import importlib
+import itertools
 import os
 import random
 import re
@@ -29,7 +30,15 @@ find_cluster = importlib.import_module("tests.postgresql").find_cluster
 
 BACKEND = Path.cwd()
 ISOLATION, LAYERS = "tests/security/test_isolation.py", "tests/security/test_layers.py"
-OTHERS = ("tests/security/test_append_only.py", "tests/security/test_catalogue.py")
+OTHERS = (
+    "tests/security/test_gate.py",
+    "tests/security/test_append_only.py",
+    "tests/security/test_catalogue.py",
+    "tests/security/test_abandoned.py",
+    "tests/integration/test_lifecycle.py",
+    "tests/integration/test_quotas.py",
+)
+CONTEXT = 30  # characters that are told before and after what is changed
 
 # Where to look, and which tests to ask, the quickest to answer first.
 FILES = {
@@ -59,19 +68,30 @@ class Mutant(NamedTuple):
     """A change of one place of a file."""
 
     file: str
+    scope: str
     line: int
     start: int
     end: int
-    text: str
     before: str
+    text: str
 
     def __str__(self) -> str:
-        told = [" ".join(each.split()) for each in (self.before, self.text)]
-        return f"{Path(self.file).name}: {told[0][:90]} -> {told[1][:90]}"
+        after = self.text.removeprefix("(").removesuffix(")")
+        left = max(0, alike(self.before, after) - CONTEXT)
+        right = max(0, alike(self.before[:left:-1], after[:left:-1]) - CONTEXT)
+        told = (each[left : len(each) - right] for each in (self.before, after))
+        where = f"{Path(self.file).stem}.{self.scope}".strip(".")
+        return f"{where}: {' -> '.join(' '.join(each.split()) for each in told)}"
 
     def applied(self, source: bytes) -> bytes:
         """Return the file with this change."""
         return source[: self.start] + self.text.encode() + source[self.end :]
+
+
+def alike(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return len(list(pairs))
 
 
 def mutants(file: str) -> Iterator[Mutant]:
@@ -80,15 +100,14 @@ def mutants(file: str) -> Iterator[Mutant]:
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in relevant(ast.parse(source)):
+    for scope, node in relevant(ast.parse(source)):
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
-        before = source[start:end].decode()
         for text in changes(node):
-            yield Mutant(file, node.lineno, start, end, text, before)
+            yield Mutant(file, scope, node.lineno, start, end, ast.unparse(node), text)
 
 
-def relevant(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
+def relevant(tree: ast.AST, scope: str = "") -> Iterator[tuple[str, ast.expr | ast.stmt]]:
     """Yield what can change how a module works: no imports, types, docstrings and messages."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.arguments | ast.JoinedStr):
@@ -96,13 +115,13 @@ def relevant(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
         if isinstance(node, ast.expr | ast.stmt):
-            yield node
+            yield scope, node
         if isinstance(node, ast.AnnAssign):
-            yield from relevant(ast.Tuple([node.value] if node.value else []))
+            yield from relevant(ast.Tuple([node.value] if node.value else []), scope)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield from relevant(ast.Module(node.body, []))
+            yield from relevant(ast.Module(node.body, []), f"{scope}.{node.name}".strip("."))
         elif not (isinstance(node, ast.Call) and "Error" in ast.unparse(node.func)):
-            yield from relevant(node)
+            yield from relevant(node, scope)
 
 
 def changes(node: ast.expr | ast.stmt) -> Iterator[str]:
@@ -217,7 +236,7 @@ def stages(file: str) -> Iterator[Sequence[str]]:
     for dialect in FILES[file]:
         yield ISOLATION, "-k", f"{dialect} and legitimate"
         yield ISOLATION, LAYERS, "-k", f"{dialect} and not legitimate and not without_the_layers"
-    yield OTHERS
+    yield from ([other] for other in OTHERS)
 
 
 def passes(copied: Path, arguments: Sequence[str]) -> bool:

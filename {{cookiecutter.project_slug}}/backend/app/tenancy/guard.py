@@ -75,7 +75,7 @@ REFUSED_FUNCTIONS = (
 # the operators that op() is for, and the fields of extract(). The words of operators are listed,
 # because a few others make a join or a sub-select.
 FRAGMENT = re.compile(
-    r"\*|\d+|'%'|(?!.*(--|/\*|\*/))[-+*/<>=~!@#%^&|?]+"
+    r"\d+|'%'|(?!.*(--|/\*|\*/))[-+*/<>=~!@#%^&|?]+"
     r"|OVERLAPS|(NOT )?(LIKE|ILIKE|SIMILAR TO|REGEXP|MATCH|GLOB)|IS (NOT )?DISTINCT FROM|AT TIME ZONE",
     re.IGNORECASE,
 )

@@ -106,7 +106,7 @@ class GatedConnection(UndoingConnection):
     def refuse_unless_approved(self, sql: str, *parameters: object) -> None:
         """Raise TenancyError for a statement that is not the guard's, or has other values."""
         gate = self._gate
-        if self._is_sealed and (sql != gate.approved or parameters not in ((), (gate.parameters,))):
+        if self._is_sealed and (sql, parameters) != (gate.approved, (gate.parameters,)):
             raise _refusal()
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -340,7 +340,9 @@ VALUES_OF: dict[str, dict[str, tuple[Callable[[], Executable], object]]] = {
         ),
         "an interval of fields": (
             lambda: select(
-                cast_to(timedelta(hours=3), postgresql.INTERVAL(fields="DAY TO SECOND", precision=0))
+                cast_to(
+                    timedelta(hours=3), postgresql.INTERVAL(fields="DAY TO SECOND", precision=0)
+                )
             ),
             timedelta(hours=3),
         ),
@@ -653,6 +655,14 @@ async def write_at_the_highest_level(session: AsyncSession) -> object:
 async def keep_a_savepoint(session: AsyncSession) -> object:
     async with session.begin_nested():
         session.add(Project(name="b"))
+    return await names(session)
+
+
+@use(["acme project"])
+async def undo_what_a_savepoint_kept(session: AsyncSession) -> object:
+    async with session.begin_nested():
+        session.add(Project(name="undone"))
+    await session.rollback()
     return await names(session)
 
 

@@ -1,0 +1,202 @@
+"""The gate, from below: what a driver's connection does by itself, and what the guard hangs on."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import current_settings, engines
+from app.projects.models import Project
+from app.tenancy import TenancyError, guard, sqlite, tenant_session
+from app.tenancy.guard import Gate, approving
+from tests.security.sessions import driver_of
+
+pytestmark = pytest.mark.anyio
+
+on_sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+
+# What a driver may be asked at any time: it sends no SQL, or ends the transaction.
+SILENT = {
+    asyncpg.Connection: {
+        "close",
+        "get_server_pid",
+        "get_server_version",
+        "get_settings",
+        "is_closed",
+        "is_in_transaction",
+        "reload_schema_state",
+        "terminate",
+        "transaction",
+    },
+    sqlite3.Connection: {"close", "commit", "cursor", "interrupt", "rollback"},
+}
+
+
+def methods(connection: type) -> list[str]:
+    """Return the names of a driver's other methods."""
+    public = {name for name in dir(connection) if name[0].islower()}
+    return sorted(name for name in public - SILENT[connection] if callable(vars(connection)[name]))
+
+
+async def at_sqlite(session: AsyncSession, call: Callable[[sqlite3.Connection], object]) -> object:
+    """Call something with SQLite's own connection, in the thread that it belongs to."""
+    driver = await driver_of(session)
+    return await driver._execute(call, driver._conn)
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", [*methods(sqlite3.Connection), "__exit__"])
+async def test_no_method_of_sqlites_connection_goes_past_the_gate(name: str, app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        await session.execute(select(Project))
+        with pytest.raises(TenancyError, match="session's own methods"):
+            await at_sqlite(session, lambda connection: getattr(connection, name)("SELECT 1"))
+
+
+@on_postgresql
+@pytest.mark.parametrize("name", methods(asyncpg.Connection))
+async def test_no_method_of_postgresqls_connection_goes_past_the_gate(
+    name: str, app: FastAPI
+) -> None:
+    async with tenant_session("acme") as session:
+        await session.execute(select(Project))
+        method = getattr(await driver_of(session), name)
+        with pytest.raises(TenancyError, match="session's own methods"):
+            await method("SELECT 1", [])
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["execute", "executemany", "executescript"])
+async def test_no_cursor_of_sqlite_goes_past_the_gate(name: str, app: FastAPI) -> None:
+    def run(connection: sqlite3.Connection) -> object:
+        return getattr(connection.cursor(), name)("SELECT 1")
+
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="session's own methods"):
+            await at_sqlite(session, run)
+
+
+ATTRIBUTES = ("isolation_level", "row_factory", "text_factory", "_gate", "_is_sealed")
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ATTRIBUTES)
+async def test_nothing_can_be_set_on_sqlites_connection(name: str, app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="session's own methods"):
+            await at_sqlite(session, lambda connection: setattr(connection, name, None))
+
+
+APPROVED = "SELECT name FROM projects WHERE tenant_id = ?"
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [(APPROVED, ("globex",)), (APPROVED, ()), (APPROVED + " ", ("acme",)), (APPROVED, None)],
+)
+async def test_what_is_approved_is_a_statement_with_its_values(
+    sql: str, values: tuple[str, ...] | None, app: FastAPI
+) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="own"))
+        await session.commit()
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        Gate.of(connection)._parameters = ("acme",)
+        arguments = [] if values is None else [values]
+
+        def run(driver: sqlite3.Connection) -> object:
+            return driver.cursor().execute(APPROVED, ("acme",)).fetchall()
+
+        def run_another(driver: sqlite3.Connection) -> object:
+            return driver.cursor().execute(sql, *arguments).fetchall()
+
+        with approving(connection, APPROVED):
+            assert await at_sqlite(session, run) == [("own",)]
+            with pytest.raises(TenancyError):
+                await at_sqlite(session, run_another)
+        with pytest.raises(TenancyError):
+            await at_sqlite(session, run)
+
+
+SCHEMAS = ("sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema")
+
+
+@on_sqlite
+@pytest.mark.parametrize("table", SCHEMAS)
+async def test_the_authorizer_admits_no_look_at_the_schema(table: str, app: FastAPI) -> None:
+    look = f"SELECT sql FROM {table}"
+    async with tenant_session("acme") as session:
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        Gate.of(connection)._parameters = ()
+        with approving(connection, look), pytest.raises(sqlite3.DatabaseError, match="prohibited"):
+            await at_sqlite(session, lambda driver: driver.cursor().execute(look, ()))
+
+
+async def test_who_has_no_tenant_writes_no_row_without_one() -> None:
+    assert not sqlite._may_write(Gate(), None)
+
+
+@on_sqlite
+async def test_what_is_not_committed_is_undone_when_the_connection_closes(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="undone"))
+        await session.flush()
+        connection = await session.connection()
+        cursor = await at_sqlite(session, lambda driver: driver.cursor())  # which outlives it
+        await (await driver_of(session)).interrupt()
+        await (await driver_of(session)).close()
+        await connection.invalidate()
+        file = current_settings().DATABASE_URL.removeprefix("sqlite+aiosqlite:///")
+        with closing(sqlite3.connect(file, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        del cursor
+        await session.rollback()
+
+
+@on_sqlite
+async def test_sqlite_is_told_how_to_wait_and_to_remember_no_statement(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        assert await at_sqlite(session, lambda driver: driver.isolation_level) == "IMMEDIATE"
+
+
+@on_sqlite
+async def test_a_file_that_is_new_to_the_service_takes_readers_beside_a_writer(
+    app: FastAPI,
+) -> None:
+    file = current_settings().DATABASE_URL.removeprefix("sqlite+aiosqlite:///")
+    await engines.dispose()
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    async with tenant_session("acme") as session:
+        await session.execute(select(Project))
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("name", ["approved", "inserted_into", "parameters", "tenant"])
+def test_a_gate_is_not_set_from_outside(name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(Gate(), name, "globex")
+
+
+@pytest.mark.parametrize("dialect_class", [PGDialect_asyncpg, SQLiteDialect_aiosqlite])
+def test_what_the_guard_changes_in_sqlalchemy_is_there(dialect_class: type[Any]) -> None:
+    """A method that SQLAlchemy calls by another name one day would guard nothing."""
+    for mixin, changed in (
+        (guard._Guard, dialect_class.statement_compiler),
+        (guard._Quoting, dialect_class.preparer),
+    ):
+        hooks = {name for name, value in vars(mixin).items() if callable(value)}
+        assert {name for name in hooks if not hasattr(changed, name)} == set()
