@@ -30,6 +30,8 @@ from app.tenancy import lifecycle, tenant_session
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from measures import verdict
+
 # The generated project's own, which this repository's would be taken for.
 migrate = import_module("tests.conftest").migrate
 find_cluster = import_module("tests.postgresql").find_cluster
@@ -88,13 +90,6 @@ def main() -> int:
                 row = f"{name:<12}{what:<32}{plain * 1e6:>8.0f} µs{guarded * 1e6:>8.0f} µs"
                 print(f"{row}{ratio:>7.2f}  {verdict(ratio, most, aim)}", flush=True)
     return int(missed)
-
-
-def verdict(ratio: float, most: float, aim: float) -> str:
-    """Say whether a ratio keeps its floor, and whether it reaches its aim."""
-    if math.isinf(most):
-        return ""
-    return "MISSED" if ratio > most else "aim" if ratio <= aim else "kept"
 
 
 @dataclass(frozen=True)

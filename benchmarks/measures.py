@@ -46,6 +46,13 @@ def ratios(times: Times, unit: str) -> dict[str, float]:
     }
 
 
+def verdict(ratio: float, most: float, aim: float) -> str:
+    """Say whether a ratio keeps its floor, and whether it reaches its aim."""
+    if math.isinf(most):
+        return ""
+    return "MISSED" if ratio > most else "aim" if ratio <= aim else "kept"
+
+
 def slope(points: Iterable[tuple[float, float]]) -> float:
     """Return the exponent with which the second number grows with the first, by least squares."""
     sizes, times = zip(*((math.log(size), math.log(taken)) for size, taken in points), strict=True)

@@ -20,6 +20,8 @@ from app.core.config import Settings
 from jose import jwk, jwt
 from tests.unit import test_verifier as made
 
+from measures import verdict
+
 MOST, AIM = 1.1, 0.8  # times python-jose
 MOST_MILLISECONDS = 1.0  # for a hostile token
 CLAIMS = {"scope": "projects:read projects:write", "email": "alice@example.com", "name": "Alice"}
@@ -70,7 +72,7 @@ async def compare(size: Size) -> bool:
             plain, ratio = await by_turns(theirs, ours, rounds)
             missed |= ratio > MOST
             row = f"{algorithm:<10}{what:<24}{plain * 1e6:>8.1f} µs{plain * ratio * 1e6:>12.1f} µs"
-            print(f"{row}{ratio:>7.2f}  {verdict(ratio)}")
+            print(f"{row}{ratio:>7.2f}  {verdict(ratio, MOST, AIM)}")
     return missed
 
 
@@ -115,11 +117,6 @@ async def seconds(verify: Verify, tokens: list[str]) -> float:
     for token in tokens:
         await verify(token)
     return (time.process_time() - started) / len(tokens)
-
-
-def verdict(ratio: float) -> str:
-    """Say whether a ratio keeps its floor, and whether it reaches its aim."""
-    return "MISSED" if ratio > MOST else "aim" if ratio <= AIM else "kept"
 
 
 async def refuse(rounds: int) -> tuple[bool, bool]:

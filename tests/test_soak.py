@@ -1,4 +1,4 @@
-"""The search for leaks, in its smallest size."""
+"""The long searches, each in its smallest size."""
 
 import sys
 from pathlib import Path
@@ -8,12 +8,32 @@ import pytest
 from environments import Environment, run
 from template_source import REPOSITORY
 
-SOAK = REPOSITORY / "benchmarks" / "soak.py"
+BENCHMARKS = REPOSITORY / "benchmarks"
 MODULES = f"{REPOSITORY}:{REPOSITORY / 'demo'}"
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
 def test_a_few_seconds_of_failing_requests_leak_nothing(environment: Environment) -> None:
     options: list[str | Path] = ["--minutes", "0.1", "--backend", environment.bin.parents[1]]
-    said = run([sys.executable, SOAK, *options], REPOSITORY, PYTHONPATH=MODULES)
+    soak = BENCHMARKS / "soak.py"
+    said = run([sys.executable, soak, *options], REPOSITORY, PYTHONPATH=MODULES)
     assert "All of it holds." in said
+
+
+def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> None:
+    said = in_generated(environment, "isolation_soak.py", "--minutes", "0.01")
+    assert [line.split()[1] for line in said.splitlines()] == ["holds"] * 8
+
+
+def test_a_few_changes_of_the_layers_are_seen(environment: Environment) -> None:
+    assert "2 changes, of which no test sees 0" in in_generated(
+        environment, "mutate.py", "--sample", "2"
+    )
+
+
+def in_generated(environment: Environment, program: str, *options: str) -> str:
+    """Run a program of the benchmarks in the environment of a generated project."""
+    backend = environment.bin.parents[1]
+    command: list[str | Path] = [environment.bin / "python", BENCHMARKS / program, *options]
+    variables = {"PYTHONPATH": f"{backend}:{BENCHMARKS}", "ENV_FILE": "", "LOG_LEVEL": "WARNING"}
+    return run(command, backend, **variables)

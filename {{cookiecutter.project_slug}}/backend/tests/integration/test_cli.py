@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,7 +76,7 @@ def test_a_tenant_lives_from_creation_to_erasure(environment: Environment) -> No
 def test_what_a_tenant_has_is_exported_and_erased(environment: Environment) -> None:
     done(environment, "tenant", "create", "acme")
     done(environment, "tenant", "create", "globex")
-    add_projects(environment, acme="Apollo \u2764", globex="planted")
+    add_projects(environment, acme=["Apollo \u2764"], globex=["planted"])
     lines = done(environment, "tenant", "export", "acme").splitlines()
     rows = [json.loads(line) for line in lines]
     assert [(row["table"], row["row"]["name"]) for row in rows] == [("projects", "Apollo \u2764")]
@@ -88,17 +90,17 @@ def test_what_a_tenant_has_is_exported_and_erased(environment: Environment) -> N
     assert "planted" in done(environment, "tenant", "export", "globex")
 
 
-def add_projects(environment: Environment, **names: str) -> None:
-    """Store a project for each tenant, by a script such as a team may write."""
+def add_projects(environment: Environment, **names: list[str]) -> None:
+    """Store projects of some tenants, by a script such as a team may write."""
     script = (
         "import asyncio, json, sys\n"
         "from app.db import engines\n"
         "from app.projects.models import Project\n"
         "from app.tenancy import tenant_session\n"
         "async def add():\n"
-        "    for tenant, name in json.loads(sys.argv[1]).items():\n"
+        "    for tenant, names in json.loads(sys.argv[1]).items():\n"
         "        async with tenant_session(tenant) as session:\n"
-        "            session.add(Project(name=name))\n"
+        "            session.add_all([Project(name=name) for name in names])\n"
         "    await engines.dispose()\n"
         "asyncio.run(add())\n"
     )
@@ -123,18 +125,33 @@ def test_a_bad_name_is_refused_with_the_rule(environment: Environment, name: str
     assert refused(environment, "tenant", "create", name) == rule
 
 
-@on_sqlite
-def test_a_reader_who_has_enough_is_no_fault(environment: Environment) -> None:
-    done(environment, "tenant", "create", "acme")
-    add_projects(environment, acme="Apollo")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "tenant", "export", "acme"],
+def started(environment: Environment, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
         cwd=BACKEND,
         env={"PATH": os.environ["PATH"], "ENV_FILE": "", "PYTHONUNBUFFERED": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@on_sqlite
+def test_long_work_tells_how_far_it_is(environment: Environment) -> None:
+    done(environment, "tenant", "create", "acme")
+    add_projects(environment, acme=[f"{number:0255}" for number in range(500)])
+    process = started(environment, "tenant", "export", "acme")
+    time.sleep(3)  # the export waits, because more is written than a pipe holds
+    lines, told = process.communicate(timeout=60)
+    assert lines.count("\n") == 500
+    assert re.fullmatch(r"(\d+ rows so far\n)+", told)
+
+
+@on_sqlite
+def test_a_reader_who_has_enough_is_no_fault(environment: Environment) -> None:
+    done(environment, "tenant", "create", "acme")
+    add_projects(environment, acme=["Apollo"])
+    process = started(environment, "tenant", "export", "acme")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None

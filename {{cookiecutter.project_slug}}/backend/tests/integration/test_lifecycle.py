@@ -364,9 +364,15 @@ async def test_who_writes_while_a_tenant_is_being_erased_is_told_that_it_is_not_
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 async def test_sqlite_is_set_up_for_several_processes(settings: Settings) -> None:
     async with system_session("a test reads what is set") as session:
-        pragmas = ("journal_mode", "busy_timeout", "foreign_keys", "recursive_triggers")
+        pragmas = (
+            "journal_mode",
+            "busy_timeout",
+            "foreign_keys",
+            "recursive_triggers",
+            "synchronous",
+        )
         values = [await session.scalar(text(f"PRAGMA {each}")) for each in pragmas]
-    assert values == ["wal", settings.DATABASE_TIMEOUT * 1000, 1, 1]
+    assert values == ["wal", settings.DATABASE_TIMEOUT * 1000, 1, 1, 1]
 
 
 async def test_an_export_that_is_given_up_keeps_no_connection(

@@ -134,12 +134,14 @@ SCHEMAS = ("sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_
 
 @on_sqlite
 @pytest.mark.parametrize("table", SCHEMAS)
-async def test_the_authorizer_admits_no_look_at_the_schema(table: str, app: FastAPI) -> None:
+async def test_the_authorizer_stays_and_hides_the_schema(table: str, app: FastAPI) -> None:
     look = f"SELECT sql FROM {table}"
     async with tenant_session("acme") as session:
         connection = (await session.connection()).sync_connection
         assert connection is not None
         Gate.of(connection)._parameters = ()
+        with pytest.raises(TenancyError):
+            await at_sqlite(session, lambda driver: driver.set_authorizer(None))
         with approving(connection, look), pytest.raises(sqlite3.DatabaseError, match="prohibited"):
             await at_sqlite(session, lambda driver: driver.cursor().execute(look, ()))
 

@@ -305,6 +305,7 @@ STOPPED_ALONE = {
 }
 
 # What nothing stops when one layer is missing: what it is there for.
+# Not the database: the keys, the guard and the gate stop all of it without that layer's help.
 MISSED = {
     "guard": {"sqlite": [*READS, *TEXTS], "postgresql": TEXTS},
     "gate": BY_DRIVER,
