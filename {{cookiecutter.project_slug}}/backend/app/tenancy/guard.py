@@ -139,16 +139,22 @@ class Gate:
         """The tables that the transaction has inserted into since it was last checked."""
         return self._inserted_into
 
+    @classmethod
+    def hang(cls, entry: ConnectionPoolEntry) -> "Gate":
+        """Give a new connection its gate."""
+        gate = entry.info[_GATE] = cls()
+        return gate
+
     @staticmethod
     def of(owner: Connection | ConnectionPoolEntry) -> "Gate":
-        """Return the gate of a connection; its name is an object, which no other code has."""
+        """Return the gate of a connection; raise TenancyError where somebody has taken it away."""
         gate: Gate | None = owner.info.get(_GATE)
         if gate is None:
-            gate = owner.info[_GATE] = Gate()
+            raise TenancyError("this connection's info was emptied: leave what is not yours in it")
         return gate
 
 
-_GATE: Any = object()
+_GATE: Any = object()  # a name that no other code has
 
 # The tenant of the statement being executed, set from its connection just before. Sessions do not
 # read it: it only carries the connection's tenant to the binds of the same statement.
@@ -183,7 +189,8 @@ class TenantKey(TypeDecorator[str]):
 
 def stamp(context: DefaultExecutionContext) -> str | None:
     """Return the tenant of the connection that inserts: the default of every `tenant_id`."""
-    return Gate.of(context.root_connection).tenant
+    gate: Gate | None = context.root_connection.info.get(_GATE)  # the system's have none
+    return gate.tenant if gate else None
 
 
 def install(engine: Engine) -> None:

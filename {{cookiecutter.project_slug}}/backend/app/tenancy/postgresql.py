@@ -87,13 +87,13 @@ class GatedConnection(asyncpg.Connection):  # type: ignore[misc] # the driver ha
     async def execute(self, query: str, *args: object, **options: Any) -> str:
         """Begin or end a transaction; with its begin, the database is told the tenant."""
         if self._gate is not None:
-            if args or not _TRANSACTION.fullmatch(query):
+            if not _TRANSACTION.fullmatch(query):
                 raise _refusal()
             if query.startswith("COMMIT") and self._gate.inserted_into:
                 await super().execute("ROLLBACK;")  # the driver's transaction is over either way
                 raise _refusal()
-            if query.startswith("BEGIN") and self._gate.tenant is not None:
-                query += f"SET LOCAL {SETTING} = '{self._gate.tenant}'"
+            if query.startswith("BEGIN"):
+                query += f"SET LOCAL {SETTING} = '{self._gate.tenant or ''}'"
         status: str = await super().execute(query, *args, **options)
         return status
 
@@ -143,7 +143,7 @@ def install(engine: Engine) -> None:
 
     def connect(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
         driver: Any = entry.driver_connection
-        driver._gate = Gate.of(entry)
+        driver._gate = Gate.hang(entry)
 
     event.listen(engine, "do_connect", choose)
     event.listen(engine, "connect", connect)

@@ -162,8 +162,8 @@ def install(engine: Engine, role: Role) -> None:
     def choose(
         dialect: Dialect, entry: ConnectionPoolEntry, arguments: object, options: dict[str, object]
     ) -> None:
-        gated = partial(GatedConnection, gate=Gate.of(entry))
-        options["factory"] = gated if guarded else UndoingConnection
+        made = partial(GatedConnection, gate=Gate.hang(entry)) if guarded else UndoingConnection
+        options["factory"] = made
 
     def connect(connection: Any, entry: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()

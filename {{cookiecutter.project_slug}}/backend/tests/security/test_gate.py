@@ -2,21 +2,24 @@
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from inspect import isawaitable
 from typing import Any
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import current_settings, engines
+from app.db import Role, current_settings, engines, open_session
 from app.projects.models import Project
 from app.tenancy import TenancyError, guard, sqlite, tenant_session
 from app.tenancy.guard import Gate, approving
+from app.tenancy.session import _prepare
 from tests.security.sessions import driver_of
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +75,106 @@ async def test_no_method_of_postgresqls_connection_goes_past_the_gate(
         method = getattr(await driver_of(session), name)
         with pytest.raises(TenancyError, match="session's own methods"):
             await method("SELECT 1", [])
+
+
+@on_postgresql
+@pytest.mark.parametrize("name", sorted(SILENT[asyncpg.Connection] - {"close", "terminate"}))
+async def test_postgresqls_connection_may_be_asked_what_sends_no_sql(
+    name: str, app: FastAPI
+) -> None:
+    async with tenant_session("acme") as session:
+        told = getattr(await driver_of(session), name)()
+        if isawaitable(told):
+            await told
+
+
+@on_postgresql
+async def test_a_connection_that_is_given_up_is_closed(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        driver = await driver_of(session)
+        await (await session.connection()).invalidate()
+        assert driver.is_closed()
+        await session.rollback()
+
+
+async def test_a_statement_is_approved_once(app: FastAPI) -> None:
+    """Not after it was run, and not after it has failed."""
+    async with tenant_session("acme") as session:
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        for statement in (select(Project), *[insert(Project).values(name="taken")] * 2):
+            with suppress(IntegrityError):
+                await session.execute(statement)
+            assert Gate.of(connection).approved is None
+        await session.rollback()
+
+
+@on_postgresql
+async def test_a_commit_that_is_refused_has_ended_the_transaction(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="undone"))
+        await session.flush()
+        driver = await driver_of(session)
+        with pytest.raises(TenancyError):
+            await driver.execute("COMMIT;")
+        assert not driver.is_in_transaction()
+        await session.rollback()
+
+
+async def test_without_a_tenant_there_is_no_query(app: FastAPI) -> None:
+    async with open_session(Role.APPLICATION, _prepare) as session:
+        with pytest.raises(TenancyError, match="no tenant, no query"):
+            await session.execute(select(Project))
+
+
+async def test_driver_sql_is_refused_with_what_to_write_instead(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        connection = await session.connection()
+        with pytest.raises(TenancyError, match=r"driver SQL can't be scoped: write select\(\)"):
+            await connection.exec_driver_sql("SELECT 1")
+
+
+async def test_another_sessions_use_does_not_change_a_statements_tenant(app: FastAPI) -> None:
+    async with tenant_session("acme") as acme, tenant_session("globex") as globex:
+
+        def look() -> str:
+            globex.sync_session.execute(select(Project.name))
+            return "a value that depends on it"
+
+        # It is asked for its value before the guard is asked for the tenant.
+        query = select(bindparam("looked", callable_=look), Project.name)
+        with pytest.raises(TenancyError, match="another session was used"):
+            await acme.run_sync(lambda session: session.execute(query))
+
+
+async def test_who_loses_a_connections_gate_loses_the_connection(app: FastAPI) -> None:
+    with suppress(TenancyError):
+        async with tenant_session("acme") as session:
+            (await session.connection()).info.clear()
+    async with tenant_session("globex") as session:
+        assert (await session.scalars(select(Project))).all() == []
+
+
+async def test_a_connection_has_one_tenant_until_it_is_given_back(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        with pytest.raises(TenancyError, match="another tenant"):
+            guard.enter(connection, "globex", begins=True)
+        assert Gate.of(connection).tenant == "acme"
+
+
+async def test_what_was_rolled_back_is_not_waiting_to_be_checked(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="undone"))
+        await session.flush()
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        assert Gate.of(connection).inserted_into == {"projects"}
+        await session.rollback()
+        connection = (await session.connection()).sync_connection
+        assert connection is not None
+        assert Gate.of(connection).inserted_into == set()
 
 
 @on_sqlite
@@ -202,3 +305,10 @@ def test_what_the_guard_changes_in_sqlalchemy_is_there(dialect_class: type[Any])
     ):
         hooks = {name for name, value in vars(mixin).items() if callable(value)}
         assert {name for name in hooks if not hasattr(changed, name)} == set()
+
+
+async def test_the_guard_adds_to_a_dialect_and_takes_nothing_away(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        dialect = session.get_bind().dialect
+        assert issubclass(dialect.statement_compiler, type(dialect).statement_compiler)
+        assert isinstance(dialect.identifier_preparer, type(dialect).preparer)
