@@ -37,6 +37,8 @@ OTHERS = (
     "tests/security/test_abandoned.py",
     "tests/integration/test_lifecycle.py",
     "tests/integration/test_quotas.py",
+    "tests/integration/test_migrations.py",
+    "tests/integration/test_tenants.py",
 )
 CONTEXT = 30  # characters that are told before and after what is changed
 

@@ -293,7 +293,6 @@ def _leave(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> No
         return
     gate = Gate.of(entry)
     gate._tenant = gate._approved = None
-    gate._inserted_into.clear()
 
 
 # Evaluated at each execution, so that one cached statement serves all tenants.

@@ -118,6 +118,18 @@ def test_a_new_table_is_protected_without_a_word_about_tenants(settings: Setting
     assert list(new.triggers) == triggers
 
 
+@on_every_database
+def test_a_migration_that_fails_changes_nothing(settings: Settings) -> None:
+    def fail(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE half_done (id int)"))
+        raise RuntimeError
+
+    before = schema(settings)
+    with pytest.raises(RuntimeError):
+        asyncio.run(as_owner(fail))
+    assert schema(settings) == before
+
+
 @on_postgresql
 def test_a_migration_of_rows_lifts_the_protection_for_itself_alone(settings: Settings) -> None:
     async def fill() -> None:

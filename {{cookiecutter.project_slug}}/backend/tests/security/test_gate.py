@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import String, bindparam, insert, select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.exc import IntegrityError
@@ -142,7 +142,7 @@ async def test_another_sessions_use_does_not_change_a_statements_tenant(app: Fas
             return "a value that depends on it"
 
         # It is asked for its value before the guard is asked for the tenant.
-        query = select(bindparam("looked", callable_=look), Project.name)
+        query = select(bindparam("looked", callable_=look, type_=String()), Project.name)
         with pytest.raises(TenancyError, match="another session was used"):
             await acme.run_sync(lambda session: session.execute(query))
 
