@@ -20,8 +20,10 @@ import asyncpg
 import pytest
 from sqlalchemy import (
     DDL,
+    Column,
     ColumnClause,
     ColumnElement,
+    Executable,
     MetaData,
     String,
     Table,
@@ -236,6 +238,25 @@ async def test_the_guard_refuses_before_the_database_hears_of_it(name: str, dial
     with pytest.raises(TenancyError):
         async with tenant_session("acme") as session:
             await ATTACKS[dialect][name](session)
+
+
+UNKNOWN = Table("projects", MetaData(), Column("tenant_id", String), Column("name", String))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(UNKNOWN),
+        insert(UNKNOWN).values(tenant_id="acme", name="x"),
+        update(UNKNOWN).values(name="x"),
+        delete(UNKNOWN),
+    ],
+    ids=lambda statement: type(statement).__name__,
+)
+async def test_a_table_of_no_model_is_refused(statement: Executable) -> None:
+    async with tenant_session("acme") as session:
+        with pytest.raises(TenancyError, match="declare a model"):
+            await session.execute(statement)
 
 
 async def test_a_statement_is_compiled_once_for_all_tenants() -> None:

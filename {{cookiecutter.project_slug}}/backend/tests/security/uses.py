@@ -666,6 +666,20 @@ async def undo_what_a_savepoint_kept(session: AsyncSession) -> object:
     return await names(session)
 
 
+@use([[(1, 2)], [(1, 2)], [(1, 2)]])
+async def group_by_what_is_no_key(session: AsyncSession) -> object:
+    session.add(Project(name="b"))
+    await session.flush()
+    chosen = select(Project.version, Project.name).subquery()
+    named = Project.version.label("told")
+    queries = (
+        select(Project.version, func.count()).group_by(Project.version),
+        select(chosen.c.version, func.count()).group_by(chosen.c.version),
+        select(named, func.count()).group_by(column("told")),
+    )
+    return [[tuple(row) for row in await session.execute(query)] for query in queries]
+
+
 @use(["acme project", "b"])
 async def commit_and_go_on(session: AsyncSession) -> object:
     session.add(Project(name="b"))
