@@ -503,7 +503,7 @@ def _refuse_computed_tenant(statement: Insert | Update) -> None:
     proved = all(
         isinstance(each, BindParameter) and _is_checked(each, NullType) for each in computed
     )
-    if isinstance(statement, Insert) and statement.select is not None:
+    if statement.select is not None:
         names = statement._select_names or ()
         selected = dict(zip(names, statement.select.selected_columns, strict=False))
         if (chosen := selected.get(COLUMN)) is not None:

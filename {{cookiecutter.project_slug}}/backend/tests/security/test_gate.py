@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import String, bindparam, insert, select
+from sqlalchemy import ColumnElement, String, bindparam, insert, select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.compiler import compiles
 
 from app.db import Role, current_settings, engines, open_session
 from app.projects.models import Project
@@ -305,6 +306,22 @@ def test_what_the_guard_changes_in_sqlalchemy_is_there(dialect_class: type[Any])
     ):
         hooks = {name for name, value in vars(mixin).items() if callable(value)}
         assert {name for name in hooks if not hasattr(changed, name)} == set()
+
+
+class Told(ColumnElement[str]):
+    """An element of a team's own, which tells how it is compiled."""
+
+    inherit_cache = False
+
+
+@compiles(Told)
+def tell(element: Told, compiler: object, **options: object) -> str:
+    return f"'{sorted(options)}'"
+
+
+def test_elements_of_ones_own_work_where_there_is_no_guard() -> None:
+    plain = select(Told()).compile(compile_kwargs={"literal_binds": True})
+    assert "literal_binds" in str(plain)
 
 
 async def test_the_guard_adds_to_a_dialect_and_takes_nothing_away(app: FastAPI) -> None:

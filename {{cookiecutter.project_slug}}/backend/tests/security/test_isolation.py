@@ -443,6 +443,30 @@ async def test_an_operator_is_an_operator(sign: str, is_one: bool) -> None:
                 query.compile(session.get_bind())
 
 
+async def test_a_question_mark_is_an_operator_where_it_is_no_parameter(dialect: str) -> None:
+    async with tenant_session("acme") as session:
+        query = select(Project.name.op("?")("x"))
+        if dialect == "postgresql":
+            assert " ? " in str(query.compile(session.get_bind()))
+        else:
+            with pytest.raises(TenancyError, match="is text"):
+                query.compile(session.get_bind())
+
+
+async def test_a_statement_is_compiled_with_literals_all_through_and_stays_as_it_is() -> None:
+    start = func.substr(Project.name, 1, 3)
+    by_start = select(start, func.count()).group_by(start)
+    core = Project.__table__
+    by_key = select(core.c.name, func.count()).group_by(core.c.tenant_id, core.c.id)
+    async with tenant_session("acme") as session:
+        for query in (by_start, by_key):
+            before = str(query)
+            options: Any = {"compile_kwargs": {"literal_binds": True}}
+            written = str(query.compile(session.get_bind(), **options))
+            assert written.count("substr(projects.name, 1, 3)") in (0, 2)
+            assert str(query) == before
+
+
 class Spelled(UserDefinedType[str]):
     """A type of a colleague's own, which writes itself and its values as it likes."""
 

@@ -308,6 +308,22 @@ VALUES: dict[str, tuple[Callable[[], Executable], object]] = {
     ),
 }
 
+
+def beside(change: Any) -> Executable:
+    """Select what a change returns that stands in a CTE, with a CTE of its own inside it."""
+    inner = select(Task.project_id).cte("inner_rows", nesting=True)
+    changed = change.where(Project.id.in_(select(inner.c.project_id))).returning(Project.name)
+    return select(changed.cte("changed").c.name)
+
+
+def copied() -> Any:
+    """Insert a project for each task, which are read from a CTE inside the statement."""
+    inner = select(Task.title, Task.created_at).cte("inner_rows", nesting=True)
+    rows = select(inner.c.title, literal(1), inner.c.created_at, inner.c.created_at)
+    columns = ["name", "version", "created_at", "updated_at"]
+    return insert(Project).from_select(columns, rows).returning(Project.name)
+
+
 VALUES_OF: dict[str, dict[str, tuple[Callable[[], Executable], object]]] = {
     "sqlite": {
         "JSON": (
@@ -346,6 +362,9 @@ VALUES_OF: dict[str, dict[str, tuple[Callable[[], Executable], object]]] = {
             ),
             timedelta(hours=3),
         ),
+        "an update with a CTE in one": (lambda: beside(update(Project).values(name="b")), "b"),
+        "a delete with a CTE in one": (lambda: beside(delete(Project)), "acme project"),
+        "an insert with a CTE in one": (lambda: select(copied().cte("added").c.name), "acme task"),
         "a JSON key": (
             lambda: COUNT.where(
                 func.jsonb_build_object("n", Project.name, type_=postgresql.JSONB).has_key("n")
