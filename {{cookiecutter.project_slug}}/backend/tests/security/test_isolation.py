@@ -226,6 +226,7 @@ REFUSED = [
     "refresh a forged row",
     "update by primary key",
     "upsert and give away",
+    "upsert and give away by an expression",
     "execute driver sql",
     "rewrite by a listener of all engines",
     "read a property of ones own",
