@@ -30,8 +30,8 @@ find_cluster = importlib.import_module("tests.postgresql").find_cluster
 
 BACKEND = Path.cwd()
 ISOLATION, LAYERS = "tests/security/test_isolation.py", "tests/security/test_layers.py"
+GATE = "tests/security/test_gate.py"
 OTHERS = (
-    "tests/security/test_gate.py",
     "tests/security/test_append_only.py",
     "tests/security/test_catalogue.py",
     "tests/security/test_abandoned.py",
@@ -315,6 +315,7 @@ def survives(mutant: Mutant, copied: Path) -> bool:
 
 def stages(file: str) -> Iterator[Sequence[str]]:
     """Yield which tests to ask of a file's changes, one process after the other."""
+    yield (GATE,)
     for dialect in FILES[file]:
         yield ISOLATION, "-k", f"{dialect} and legitimate"
         yield ISOLATION, LAYERS, "-k", f"{dialect} and not legitimate and not without_the_layers"

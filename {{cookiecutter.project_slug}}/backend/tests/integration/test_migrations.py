@@ -131,6 +131,22 @@ def test_a_migration_that_fails_changes_nothing(settings: Settings) -> None:
 
 
 @on_postgresql
+def test_what_was_granted_by_hand_is_gone_after_the_next_migration(settings: Settings) -> None:
+    owner = make_url(settings.MIGRATION_DATABASE_URL).set(drivername="postgresql")
+
+    async def grant() -> None:
+        connection = await asyncpg.connect(owner.render_as_string(False))
+        await connection.execute("GRANT TRUNCATE, SELECT ON projects, audit_log TO PUBLIC")
+        await connection.close()
+
+    before = schema(settings)
+    asyncio.run(grant())
+    assert schema(settings) != before
+    asyncio.run(as_owner(lambda _: None))
+    assert schema(settings) == before
+
+
+@on_postgresql
 def test_a_migration_of_rows_lifts_the_protection_for_itself_alone(settings: Settings) -> None:
     async def fill() -> None:
         await lifecycle.create("acme")
