@@ -23,7 +23,6 @@ from sqlalchemy import (
     Column,
     ColumnClause,
     ColumnElement,
-    Executable,
     MetaData,
     String,
     Table,
@@ -241,23 +240,19 @@ async def test_the_guard_refuses_before_the_database_hears_of_it(name: str, dial
             await ATTACKS[dialect][name](session)
 
 
-UNKNOWN = Table("projects", MetaData(), Column("tenant_id", String), Column("name", String))
+UNKNOWN = [
+    Table("projects", MetaData(), Column("tenant_id", String), Column("name", String)),
+    Table("projects", MetaData(), Column("name", String)),
+]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        select(UNKNOWN),
-        insert(UNKNOWN).values(tenant_id="acme", name="x"),
-        update(UNKNOWN).values(name="x"),
-        delete(UNKNOWN),
-    ],
-    ids=lambda statement: type(statement).__name__,
-)
-async def test_a_table_of_no_model_is_refused(statement: Executable) -> None:
-    async with tenant_session("acme") as session:
-        with pytest.raises(TenancyError, match="declare a model"):
-            await session.execute(statement)
+@pytest.mark.parametrize("table", UNKNOWN, ids=["with a tenant", "without one"])
+async def test_a_table_of_no_model_is_refused(table: Table) -> None:
+    changes = (insert(table).values(name="x"), update(table).values(name="x"), delete(table))
+    for statement in (select(table), *changes):
+        async with tenant_session("acme") as session:
+            with pytest.raises(TenancyError, match="declare a model"):
+                await session.execute(statement)
 
 
 async def test_a_statement_is_compiled_once_for_all_tenants() -> None:
@@ -460,11 +455,11 @@ async def test_a_statement_is_compiled_with_literals_all_through_and_stays_as_it
     core = Project.__table__
     by_key = select(core.c.name, func.count()).group_by(core.c.tenant_id, core.c.id)
     async with tenant_session("acme") as session:
-        for query in (by_start, by_key):
+        for query, starts in ((by_start, 2), (by_key, 0)):
             before = str(query)
             options: Any = {"compile_kwargs": {"literal_binds": True}}
             written = str(query.compile(session.get_bind(), **options))
-            assert written.count("substr(projects.name, 1, 3)") in (0, 2)
+            assert written.count("substr(projects.name, 1, 3)") == starts
             assert str(query) == before
 
 
