@@ -90,11 +90,14 @@ async def test_postgresqls_connection_may_be_asked_what_sends_no_sql(
 
 
 @on_postgresql
-async def test_a_connection_that_is_given_up_is_closed(app: FastAPI) -> None:
+@pytest.mark.parametrize("name", ["close", "terminate"])
+async def test_postgresqls_connection_may_be_given_up(name: str, app: FastAPI) -> None:
     async with tenant_session("acme") as session:
         driver = await driver_of(session)
-        await (await session.connection()).invalidate()
+        if isawaitable(told := getattr(driver, name)()):
+            await told
         assert driver.is_closed()
+        await (await session.connection()).invalidate()
         await session.rollback()
 
 
