@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     APP_VERSION: str = Field(default="0.1.0", json_schema_extra=_group("Service"))
     """Version of the service, as shown in the API document."""
     ENVIRONMENT: Literal["development", "staging", "production"] = "development"
-    """`production` refuses development keys, the local token issuer and owners' database roles."""
+    """`production` refuses the local issuer, issuers without TLS, and development passwords."""
     DEBUG: bool = False
     """Log every SQL statement. Refused in production."""
     LOG_LEVEL: LogLevel = "INFO"

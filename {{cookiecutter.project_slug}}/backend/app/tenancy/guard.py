@@ -274,7 +274,7 @@ def _open(
 
 def _refuse_autocommit(_: Connection | Engine, options: Mapping[str, Any]) -> None:
     # Without a transaction PostgreSQL is told no tenant, and nothing looks at rows before they stay.
-    if options.get("isolation_level") == "AUTOCOMMIT":
+    if str(options.get("isolation_level")).upper() == "AUTOCOMMIT":
         raise TenancyError("a tenant's session needs its transaction: leave AUTOCOMMIT out")
 
 
@@ -407,7 +407,10 @@ class _Guard(SQLCompiler):
 
     def render_literal_value(self, *args: Any, **kw: Any) -> Any:
         written = super().render_literal_value(*args, **kw)
-        if not LITERAL.fullmatch(written):
+        # What is written later, at the execution, is not looked through for what is to be replaced.
+        is_later = isinstance(getattr(self, "string", None), _Written)
+        is_replaced = not is_later and any(each in written for each in PLACEHOLDERS)
+        if is_replaced or not LITERAL.fullmatch(written):
             raise TenancyError("this literal is text, which can't be scoped: bind the value")
         return written
 
@@ -476,7 +479,7 @@ def _refuse_unknown(table: object) -> None:
 
 
 def _refuse_unless_type(written: str) -> None:
-    if not TYPE.fullmatch(written):
+    if not TYPE.fullmatch(written) or any(each in written for each in PLACEHOLDERS):
         raise TenancyError(f"{written!r} is text, which can't be scoped: cast to a plain type")
 
 

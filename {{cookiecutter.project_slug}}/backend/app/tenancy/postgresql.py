@@ -108,7 +108,10 @@ class GatedConnection(asyncpg.Connection):  # type: ignore[misc] # the driver ha
         return await super().prepare(str(query), *args, **options)
 
     def _refuse_unless_approved(self, query: str) -> None:
-        if self._gate is not None and query != self._gate.approved:
+        if self._gate is None:
+            return
+        # Outside of a transaction the database has not been told the tenant, and shows no rows.
+        if query != self._gate.approved or not self.is_in_transaction():
             raise _refusal()
 
 
@@ -145,8 +148,13 @@ def install(engine: Engine) -> None:
         driver: Any = entry.driver_connection
         driver._gate = Gate.hang(entry)
 
+    def checkin(connection: Any, entry: ConnectionPoolEntry) -> None:
+        if connection is not None and connection.autocommit:  # nobody can begin a transaction on it
+            entry.invalidate()
+
     event.listen(engine, "do_connect", choose)
     event.listen(engine, "connect", connect)
+    event.listen(engine, "checkin", checkin)
 
 
 def lock(connection: Connection, name: str) -> None:

@@ -42,10 +42,11 @@ _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 @contextmanager
 def serving_request() -> Iterator[None]:
     """Keep every door shut, until it is known whose the request is that is being served."""
-    token = _caller.set(Caller())
+    token = _caller.set(caller := Caller())
     try:
         yield
     finally:
+        caller.is_operator = False  # for the tasks that outlive the request
         _caller.reset(token)
 
 

@@ -50,6 +50,9 @@ class GatedCursor(sqlite3.Cursor):
         """Run the statement that the guard has approved, or begin a transaction."""
         if sql != _BEGIN:
             self.connection.refuse_unless_approved(sql, *args)
+        # Without a transaction it would be one, and its release a commit that nobody has checked.
+        if sql.startswith("SAVEPOINT") and not self.connection.in_transaction:
+            raise _refusal()
         return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> "GatedCursor":
@@ -63,7 +66,16 @@ class GatedCursor(sqlite3.Cursor):
 
 
 class UndoingConnection(sqlite3.Connection):
-    """A driver's connection that undoes what is not committed when it is closed, and not later."""
+    """A driver's connection that undoes what is not committed, at once."""
+
+    def commit(self) -> None:
+        """Commit; roll back where that fails."""
+        # SQLAlchemy takes a transaction for over once its commit has failed. SQLite does not.
+        try:
+            super().commit()
+        except BaseException:
+            self.rollback()
+            raise
 
     def close(self) -> None:
         """Roll back, and close."""
@@ -96,6 +108,7 @@ class GatedConnection(UndoingConnection):
     def commit(self) -> None:
         """Commit, once what the transaction has inserted is checked."""
         if self._gate.inserted_into:
+            self.rollback()
             raise _refusal()
         super().commit()
 
@@ -198,7 +211,7 @@ async def _seal(driver: Any, gate: Gate) -> None:
 
 def _take_as_serializable(_: Connection, options: dict[str, object]) -> None:
     # Every transaction is, and to tell the driver so would take a statement.
-    if options.get("isolation_level") == "SERIALIZABLE":
+    if str(options.get("isolation_level")).upper() == "SERIALIZABLE":
         del options["isolation_level"]
 
 

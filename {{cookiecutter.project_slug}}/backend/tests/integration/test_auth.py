@@ -9,8 +9,14 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 
-from app.api.dependencies.auth import TENANT_HEADER, CurrentUser, require_scopes
+from app.api.dependencies.auth import (
+    TENANT_HEADER,
+    CurrentUser,
+    get_current_user,
+    require_scopes,
+)
 from app.auth import issuer
+from app.auth.verifier import Principal
 from app.core.config import Settings
 from app.main import create_app
 from app.tenancy import is_active, lifecycle
@@ -68,6 +74,15 @@ async def test_without_a_token_the_caller_is_told_what_is_needed(
         "detail": "A valid bearer token is needed.",
         "request_id": response.headers["X-Request-ID"],
     }
+
+
+@on_sqlite
+async def test_a_test_may_put_somebody_else_in_the_callers_place(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    somebody = Principal("somebody", "acme")
+    app.dependency_overrides[get_current_user] = lambda: somebody
+    assert (await client.get(PROJECTS)).json()["items"] == []
 
 
 @on_sqlite

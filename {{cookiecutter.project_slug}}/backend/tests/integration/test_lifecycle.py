@@ -271,6 +271,7 @@ async def test_a_task_that_outlives_its_request_stays_outside_the_systems_door()
     served = asyncio.Event()
     with serving_request():
         task = asyncio.create_task(later())
+        admit_operator()
     served.set()
     with pytest.raises(TenancyError, match="tenants:admin"):
         await task
@@ -332,7 +333,7 @@ async def test_who_has_checked_the_caller_otherwise_says_so(
 async def test_a_tenants_session_keeps_its_transaction() -> None:
     async with tenant_session("acme") as session:
         with pytest.raises(TenancyError, match="AUTOCOMMIT"):
-            await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            await session.connection(execution_options={"isolation_level": "autocommit"})
     async with tenant_session("acme") as session:
         engine = session.get_bind().engine
         with pytest.raises(TenancyError, match="AUTOCOMMIT"):

@@ -16,6 +16,7 @@ import asyncpg
 from sqlalchemy import (
     Connection,
     Engine,
+    String,
     bindparam,
     delete,
     event,
@@ -217,6 +218,15 @@ async def compile_without_a_cache(session: AsyncSession) -> object:
 async def commit_each_statement(session: AsyncSession) -> object:
     await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
     return (await session.execute(select(Project.name))).all()
+
+
+@attack
+async def replace_a_part_of_an_escape(session: AsyncSession) -> object:
+    never = {"sqlite": "1 != ", "postgresql": "$$a$$ != "}[dialect_of(session)]
+    text_of_it = f" UNION SELECT name FROM projects WHERE {never}"
+    placed = bindparam("p", text_of_it, String, literal_execute=True)
+    like = Project.name.like("x", escape="x__[POSTCOMPILE_p]")
+    return (await session.execute(select(Project.name).where(like, placed != "y"))).all()
 
 
 @attack

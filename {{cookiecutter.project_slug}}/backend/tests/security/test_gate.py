@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import SavepointClause
 
 from app.db import Role, current_settings, engines, open_session
 from app.projects.models import Project
@@ -123,6 +125,55 @@ async def test_a_commit_that_is_refused_has_ended_the_transaction(app: FastAPI) 
             await driver.execute("COMMIT;")
         assert not driver.is_in_transaction()
         await session.rollback()
+
+
+@on_sqlite
+async def test_a_commit_that_is_refused_leaves_nothing_to_the_next_one(app: FastAPI) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="undone"))
+        await session.flush()
+        with pytest.raises(TenancyError):
+            await at_sqlite(session, lambda connection: connection.commit())
+        assert not await at_sqlite(session, lambda connection: connection.in_transaction)
+        await session.rollback()
+
+
+def test_a_commit_that_fails_leaves_no_transaction(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "app.db", factory=sqlite.UndoingConnection)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(
+        "CREATE TABLE nodes (id INTEGER PRIMARY KEY, parent REFERENCES nodes DEFERRABLE INITIALLY DEFERRED)"
+    )
+    connection.execute("INSERT INTO nodes VALUES (1, 2)")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.commit()
+    assert not connection.in_transaction
+    connection.close()
+
+
+@on_sqlite
+async def test_a_savepoint_is_no_way_around_the_transaction(app: FastAPI) -> None:
+    savepoint: Any = SavepointClause  # which has no types
+    async with tenant_session("acme") as session:
+        connection = await session.connection()
+        with pytest.raises(TenancyError):
+            await connection.execute(savepoint("beside"))
+
+
+@on_postgresql
+async def test_outside_of_a_transaction_nothing_runs_and_the_next_one_has_its_own(
+    app: FastAPI,
+) -> None:
+    async with tenant_session("acme") as session:
+        session.add(Project(name="own"))
+    async with tenant_session("acme") as session:
+        raw = await (await session.connection()).get_raw_connection()
+        adapted: Any = raw.dbapi_connection
+        adapted.autocommit = True
+        with pytest.raises(TenancyError):
+            await session.execute(select(Project))
+    async with tenant_session("acme") as session:
+        assert await session.scalar(select(Project.name)) == "own"
 
 
 async def test_without_a_tenant_there_is_no_query(app: FastAPI) -> None:

@@ -40,7 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as cast_to
 from sqlalchemy.engine.interfaces import CacheStats
-from sqlalchemy.exc import DBAPIError, ResourceClosedError, SQLAlchemyError
+from sqlalchemy.exc import CompileError, DBAPIError, ResourceClosedError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.schema import CreateTable, CreateTableAs, CreateView, DropTable
@@ -548,6 +548,26 @@ async def test_what_sqlalchemy_would_replace_is_no_name(name: str) -> None:
     async with tenant_session("acme") as session:
         with pytest.raises(TenancyError):
             select(literal(1).label(name)).compile(session.get_bind())
+
+
+REPLACED = "__[POSTCOMPILE_p]"
+PLACES: dict[str, ColumnElement[Any]] = {
+    "an escape": Project.name.like("x", escape=REPLACED),
+    "flags": Project.name.regexp_match("x", flags=REPLACED),
+    "flags of a replacement": Project.name.regexp_replace("x", "y", flags=REPLACED),
+    "a type": cast_to(literal(1), Spelled(f'"{REPLACED}"')),
+    "a literal": bindparam("x", REPLACED, String, literal_execute=False),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+async def test_what_sqlalchemy_would_replace_is_no_part_of_its_text(name: str) -> None:
+    async with tenant_session("acme") as session:
+        options: Any = {"compile_kwargs": {"literal_binds": True}}
+        with suppress(TenancyError, CompileError):
+            # Where it is not refused it is left out: SQLite knows no flags.
+            written = str(select(PLACES[name]).compile(session.get_bind(), **options))
+            assert "POSTCOMPILE" not in written
 
 
 async def test_a_plain_name_may_ask_not_to_be_quoted() -> None:

@@ -665,7 +665,7 @@ async def undo_savepoints(session: AsyncSession) -> object:
 
 @use(["acme project", "b"])
 async def write_at_the_highest_level(session: AsyncSession) -> object:
-    await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+    await session.connection(execution_options={"isolation_level": "Serializable"})
     session.add(Project(name="b"))
     return await names(session)
 

@@ -49,7 +49,15 @@ async def get_current_user(
     return principal
 
 
-CurrentUser = Annotated[Principal, Depends(get_current_user)]
+async def get_identified_user(
+    user: Annotated[Principal, Depends(get_current_user)],
+) -> Principal:
+    """Return the caller, also where a test has put somebody else in `get_current_user`'s place."""
+    identify(user.tenant_id, user.user_id)
+    return user
+
+
+CurrentUser = Annotated[Principal, Depends(get_identified_user)]
 
 
 def require_scopes(*scopes: str) -> Callable[[Principal], Awaitable[Principal]]:
