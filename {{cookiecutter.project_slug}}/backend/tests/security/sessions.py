@@ -225,7 +225,7 @@ async def replace_a_part_of_an_escape(session: AsyncSession) -> object:
     never = {"sqlite": "1 != ", "postgresql": "$$a$$ != "}[dialect_of(session)]
     text_of_it = f" UNION SELECT name FROM projects WHERE {never}"
     placed = bindparam("p", text_of_it, String, literal_execute=True)
-    like = Project.name.like("x", escape="x__[POSTCOMPILE_p]")
+    like = Project.name.like("x", escape="!__[POSTCOMPILE_p]")
     return (await session.execute(select(Project.name).where(like, placed != "y"))).all()
 
 
