@@ -160,6 +160,17 @@ async def test_a_savepoint_is_no_way_around_the_transaction(app: FastAPI) -> Non
             await connection.execute(savepoint("beside"))
 
 
+def test_a_connection_that_is_closed_keeps_no_lock(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "app.db", factory=sqlite.UndoingConnection)
+    connection.execute("CREATE TABLE notes (id INTEGER)")
+    connection.executemany("INSERT INTO notes VALUES (?)", [(1,), (2,)])
+    unread = connection.execute("SELECT id FROM notes")  # as a traceback may keep it
+    connection.close()
+    with closing(sqlite3.connect(tmp_path / "app.db", timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+    del unread
+
+
 @on_postgresql
 async def test_outside_of_a_transaction_nothing_runs_and_the_next_one_has_its_own(
     app: FastAPI,
