@@ -134,7 +134,7 @@ REASONS: dict[str, list[str]] = {
         "guard._assigned: False -> True",
     ],
 }
-EQUIVALENT = {change: reason for reason, changes in REASONS.items() for change in changes}
+EQUIVALENT = set(itertools.chain.from_iterable(REASONS.values()))
 
 OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,

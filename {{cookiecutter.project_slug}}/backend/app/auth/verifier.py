@@ -150,9 +150,12 @@ def _instant(claims: Mapping[str, object], name: str) -> int | None:
 
 
 def _printable(value: object, reason: str) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 255:
-        raise TokenError(reason)
-    if not value.isprintable():
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or len(value) > 255
+        or not value.isprintable()
+    ):
         raise TokenError(reason)
     return value
 

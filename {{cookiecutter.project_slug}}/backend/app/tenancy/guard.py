@@ -305,13 +305,18 @@ class _Written(str):
     __slots__ = ()
 
 
+def _is_replaced(text: str) -> bool:
+    """Tell whether SQLAlchemy would replace a part of a text that is SQL already."""
+    return any(each in text for each in PLACEHOLDERS)
+
+
 class _Quoting(IdentifierPreparer):
     """What the guard changes in how a dialect writes names."""
 
     def quote(self, ident: str) -> str:
         """Refuse a name that asks to be written as it is, if it is not plainly a name."""
         plain = getattr(ident, "quote", None) is not False or NAME.fullmatch(ident)
-        if not plain or any(each in ident for each in PLACEHOLDERS):
+        if not plain or _is_replaced(ident):
             raise TenancyError(f"{ident!r} is text, which can't be scoped: let it be quoted")
         return super().quote(ident)
 
@@ -409,8 +414,7 @@ class _Guard(SQLCompiler):
         written = super().render_literal_value(*args, **kw)
         # What is written later, at the execution, is not looked through for what is to be replaced.
         is_later = isinstance(getattr(self, "string", None), _Written)
-        is_replaced = not is_later and any(each in written for each in PLACEHOLDERS)
-        if is_replaced or not LITERAL.fullmatch(written):
+        if (not is_later and _is_replaced(written)) or not LITERAL.fullmatch(written):
             raise TenancyError("this literal is text, which can't be scoped: bind the value")
         return written
 
@@ -479,7 +483,7 @@ def _refuse_unknown(table: object) -> None:
 
 
 def _refuse_unless_type(written: str) -> None:
-    if not TYPE.fullmatch(written) or any(each in written for each in PLACEHOLDERS):
+    if not TYPE.fullmatch(written) or _is_replaced(written):
         raise TenancyError(f"{written!r} is text, which can't be scoped: cast to a plain type")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import ColumnElement, String, bindparam, insert, select
+from sqlalchemy import ColumnElement, Connection, String, bindparam, insert, select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.exc import IntegrityError
@@ -51,6 +51,13 @@ def methods(connection: type) -> list[str]:
     """Return the names of a driver's other methods."""
     public = {name for name in dir(connection) if name[0].islower()}
     return sorted(name for name in public - SILENT[connection] if callable(vars(connection)[name]))
+
+
+async def connection_of(session: AsyncSession) -> Connection:
+    """Return the connection that a session uses, which has the gate."""
+    connection = (await session.connection()).sync_connection
+    assert connection is not None
+    return connection
 
 
 async def at_sqlite(session: AsyncSession, call: Callable[[sqlite3.Connection], object]) -> object:
@@ -106,8 +113,7 @@ async def test_postgresqls_connection_may_be_given_up(name: str, app: FastAPI) -
 async def test_a_statement_is_approved_once(app: FastAPI) -> None:
     """Not after it was run, and not after it has failed."""
     async with tenant_session("acme") as session:
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         for statement in (select(Project), *[insert(Project).values(name="taken")] * 2):
             with suppress(IntegrityError):
                 await session.execute(statement)
@@ -223,8 +229,7 @@ async def test_who_loses_a_connections_gate_loses_the_connection(app: FastAPI) -
 
 async def test_a_connection_has_one_tenant_until_it_is_given_back(app: FastAPI) -> None:
     async with tenant_session("acme") as session:
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         with pytest.raises(TenancyError, match="another tenant"):
             guard.enter(connection, "globex", begins=True)
         assert Gate.of(connection).tenant == "acme"
@@ -234,12 +239,10 @@ async def test_what_was_rolled_back_is_not_waiting_to_be_checked(app: FastAPI) -
     async with tenant_session("acme") as session:
         session.add(Project(name="undone"))
         await session.flush()
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         assert Gate.of(connection).inserted_into == {"projects"}
         await session.rollback()
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         assert Gate.of(connection).inserted_into == set()
 
 
@@ -279,8 +282,7 @@ async def test_what_is_approved_is_a_statement_with_its_values(
     async with tenant_session("acme") as session:
         session.add(Project(name="own"))
         await session.commit()
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         Gate.of(connection)._parameters = ("acme",)
         arguments = [] if values is None else [values]
 
@@ -306,8 +308,7 @@ SCHEMAS = ("sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_
 async def test_the_authorizer_stays_and_hides_the_schema(table: str, app: FastAPI) -> None:
     look = f"SELECT sql FROM {table}"
     async with tenant_session("acme") as session:
-        connection = (await session.connection()).sync_connection
-        assert connection is not None
+        connection = await connection_of(session)
         Gate.of(connection)._parameters = ()
         with pytest.raises(TenancyError):
             await at_sqlite(session, lambda driver: driver.set_authorizer(None))
@@ -337,7 +338,7 @@ async def test_what_is_not_committed_is_undone_when_the_connection_closes(app: F
 
 
 @on_sqlite
-async def test_sqlite_is_told_how_to_wait_and_to_remember_no_statement(app: FastAPI) -> None:
+async def test_sqlite_begins_with_the_lock_of_the_writer(app: FastAPI) -> None:
     async with tenant_session("acme") as session:
         assert await at_sqlite(session, lambda driver: driver.isolation_level) == "IMMEDIATE"
 
