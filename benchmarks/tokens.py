@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from app.auth.token import TokenError
+from app.auth import TokenError
 from app.auth.verifier import Verifier
 from app.core.config import Settings
 from jose import jwk, jwt

@@ -204,8 +204,8 @@ def test_every_container_of_compose_is_confined(compose: Document) -> None:
 @pytest.fixture(scope="module")
 def manifests(project: Path) -> dict[str, Document]:
     """Every manifest by its kind."""
-    found = [document(path) for path in manifest_paths(project)]
-    return {each["kind"]: each for each in found}
+    files = [yaml.safe_load_all(path.read_text()) for path in manifest_paths(project)]
+    return {each["kind"]: each for file in files for each in file}
 
 
 def manifest_paths(project: Path) -> list[Path]:

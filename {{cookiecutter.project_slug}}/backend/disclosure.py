@@ -13,7 +13,7 @@ from typing import Final
 from app.core.config import Settings
 from app.privacy import names, patterns
 from app.privacy.text import LONGEST
-from app.telemetry import identity, items, structure
+from app.telemetry import FORMS, structure
 from app.telemetry.structure import ELEMENTS, KEYS, WORDS, Check
 
 _HEAD: Final = """\
@@ -179,13 +179,13 @@ def _strict(events: Iterable[str], rebuilt: Iterable[Check]) -> Iterator[str]:
     for title, part in _PARTS.items():
         yield f"### {title}\n"
         yield _table(heads, _fields(part))
-    for kind, form in items.FORMS.items():
+    for kind, form in FORMS.items():
         yield f"### {_ITEM_TITLES[kind]} (`{kind}`)\n"
         yield _table(heads, [_ITEM_TEXTS[kind], *_fields(form)])
     yield "### Attributes of logs, metrics and streamed spans\n"
     yield _table(heads, [_ITEM_USER, *_grouped(_walk_keys(structure.ATTRIBUTES, ""))])
     yield "### The forms\n"
-    parts = [structure.EVENT, *_PARTS.values(), *items.FORMS.values(), *rebuilt]
+    parts = [structure.EVENT, *_PARTS.values(), *FORMS.values(), *rebuilt]
     forms = dict.fromkeys(form for part in parts for form in _forms(part))
     yield _table(("form", "what has it"), map(_form, forms))
     yield "### The lists of known words\n"
@@ -212,7 +212,7 @@ def _both(rebuilt: Mapping[str, Check]) -> Iterator[str]:
     yield "### The user\n"
     yield _table(
         ("`SENTRY_USER_CONTEXT`", "what is told of a user"),
-        ((f"`{mode}`", _listed(fields)) for mode, fields in identity.KEPT.items()),
+        ((f"`{mode}`", _listed(fields)) for mode, fields in structure.USER.items()),
     )
     yield (
         "A `session_id` is made from the user's id and the tenant with a key that only the running "

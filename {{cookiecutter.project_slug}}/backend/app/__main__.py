@@ -20,8 +20,7 @@ from pydantic_core import to_json
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
-from app.auth import issuer
-from app.auth.token import TokenError
+from app.auth import TokenError, issuer
 from app.auth.verifier import Verifier
 from app.core import config
 from app.db import dispose, roles

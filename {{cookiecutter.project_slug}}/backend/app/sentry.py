@@ -15,12 +15,19 @@ from functools import wraps
 from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from app.core.request_id import current_request_id
+from app.core.context import current_request_id
 from app.privacy import scrub_string
-from app.telemetry import Event, EventFilter, Hint, items, strict
-from app.telemetry.identity import describe_user
+from app.telemetry import (
+    Event,
+    EventFilter,
+    Hint,
+    filter_log,
+    filter_metric,
+    filter_span,
+    strict,
+)
 from app.telemetry.messages import VALUE, keep_constants
-from app.telemetry.structure import own_tag, tell_labels, tell_routes
+from app.telemetry.structure import describe_user, own_tag, tell_labels, tell_routes
 
 try:
     import sentry_sdk
@@ -176,21 +183,21 @@ def _before_send_transaction(event: Event, hint: Hint | None) -> Event | None:
 
 def _before_send_log(entry: Event, hint: Hint | None) -> Event | None:
     try:
-        return items.filter_log(entry, _state.rules)
+        return filter_log(entry, _state.rules)
     except Exception:
         return None
 
 
 def _before_send_metric(metric: Event, hint: Hint | None) -> Event | None:
     try:
-        return items.filter_metric(metric, _state.rules)
+        return filter_metric(metric, _state.rules)
     except Exception:
         return None
 
 
 def _before_send_span(span: Event, hint: Hint | None) -> Event:
     try:
-        return items.filter_span(span, _state.rules)
+        return filter_span(span, _state.rules)
     except Exception:
         # The SDK lets no span be dropped here, and sends the raw one where it gets none.
         return {"name": VALUE, "attributes": {}}

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import TENANT_HEADER
 from app.core.config import Settings
+from app.core.context import HEADER, begin_request
 from app.core.errors import SAFE_HEADERS, TENANT_NOT_ACTIVE, Problem, problem_response
-from app.core.request_id import HEADER, accept_request_id
 from app.tenancy import serving_request
 from app.tenancy.quotas import QuotaExceededError
 from app.tenancy.session import TenantErasedError
@@ -73,9 +73,14 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = accept_request_id(Headers(scope=scope).get(HEADER, ""))
         started = time.perf_counter()
         status = 500
+
+        def describe() -> str:
+            # The route's template, not the path: ids and names in a path are not for the log.
+            return f"{scope['method']} {getattr(scope.get('route'), 'path', '(no route)')}"
+
+        request_id = begin_request(Headers(scope=scope).get(HEADER, ""), describe)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -90,10 +95,8 @@ class RequestId:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            # The route's template, not the path: ids and names in a path are not for the log.
-            route = getattr(scope.get("route"), "path", "(no route)")
             milliseconds = (time.perf_counter() - started) * 1000
-            log.info("%s %s %d %.1f ms", scope["method"], route, status, milliseconds)
+            log.info("%s %d %.1f ms", describe(), status, milliseconds)
 
 
 class PlainTextErrors:

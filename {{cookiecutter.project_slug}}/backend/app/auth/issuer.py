@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.auth import TokenError
 from app.auth.signature import (
     VerificationKey,
     VerificationKeys,
@@ -20,7 +21,6 @@ from app.auth.signature import (
     public_part,
     sign,
 )
-from app.auth.token import TokenError
 from app.core.config import Settings
 
 log = logging.getLogger("app.auth")

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import httpx
 
+from app.auth import TokenError
 from app.auth.signature import VerificationKey, VerificationKeys, build_keys
-from app.auth.token import TokenError
 
 log = logging.getLogger("app.auth")
 

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from app.auth import issuer
+from app.auth import TokenError, issuer, parse
 from app.auth.keys import KeySource, RemoteKeys
-from app.auth.token import TokenError, parse
 from app.core.config import Settings
 
 # `crit`, `b64`, embedded keys and the like ask a verifier to do something else: none may.

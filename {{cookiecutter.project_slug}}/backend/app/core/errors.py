@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from app.core.request_id import HEADER, current_request_id
+from app.core.context import HEADER, current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -6,7 +6,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 
-from app.core.request_id import current_request_id
+from app.core.context import current_request_id
 from app.privacy import get_pii_filter
 
 log = logging.getLogger(__name__)

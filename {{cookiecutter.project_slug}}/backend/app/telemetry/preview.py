@@ -25,8 +25,8 @@ from app.core import config
 from app.privacy import Redaction, explain, is_sensitive, scrub_string
 from app.privacy.patterns import REPLACEMENTS
 from app.telemetry import Event, EventFilter, Hint, PrivacyMode
-from app.telemetry.identity import describe_user
 from app.telemetry.messages import VALUE, Template
+from app.telemetry.structure import describe_user
 
 MODES: Final[tuple[PrivacyMode, ...]] = get_args(PrivacyMode)
 

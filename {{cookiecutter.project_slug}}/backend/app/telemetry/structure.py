@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from types import FunctionType
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from app.core.context import sessions
 from app.privacy import is_absolute, scrub_string
 from app.telemetry.messages import (
     VALUE,
@@ -27,6 +28,8 @@ from app.telemetry.messages import (
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Check = Callable[[object], JSON]
 """Returns the value that may leave; None if none may."""
+UserContext = Literal["id", "anonymous", "full"]
+"""What is told of the user behind an event: the setting `SENTRY_USER_CONTEXT`."""
 
 # What a check was made of, for those who tell people what leaves.
 KEYS: Final[dict[Check, Mapping[str, Check]]] = {}
@@ -79,6 +82,35 @@ def own_tag(name: object, value: object) -> str | None:
     if name == "request_id" and _REQUEST.fullmatch(value):
         return identifier(value) or scrub_string(value)
     return None
+
+
+def describe_user(
+    mode: UserContext, user_id: str, tenant_id: str, email: str | None, username: str | None
+) -> dict[str, str]:
+    """Return what is told of a user."""
+    if mode == "anonymous":
+        return {"session_id": sessions.name(tenant_id, user_id)}
+    told = {"id": user_id, "email": email, "username": username}
+    return {key: value for key in USER[mode] if (value := told[key])}
+
+
+def account(value: object) -> str | None:
+    """Keep an id that is one word or a number; filtered, as some issuers use e-mail addresses."""
+    known = isinstance(value, str | int) and _ACCOUNT.fullmatch(str(value))
+    return scrub_string(str(value)) if known else None
+
+
+def keep_user(mode: UserContext, user: Mapping[str, object]) -> dict[str, str]:
+    """Keep of a user in an event what the mode lets out.
+
+    What an operator asked for with `full` is kept as it is, where it is a text or a number.
+    """
+    told = {key: USER_CHECKS[mode](user[key]) for key in USER[mode] if user.get(key)}
+    return {key: kept for key, kept in told.items() if kept is not None}
+
+
+def _as_it_is(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) else None
 
 
 def number(value: object) -> JSON:
@@ -339,6 +371,7 @@ _DIGITS = re.compile(r"\d{1,20}", re.ASCII)
 _SHARE = re.compile(r"[01](?:\.\d{1,6})?(?=\d*\Z)", re.ASCII)
 _ID = re.compile(r"(?i:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ACCOUNT = re.compile(r"[\w.:@|+/=~-]{1,128}")
 _SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
 _TENANT = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _TIME = re.compile(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
@@ -663,3 +696,16 @@ PROFILE: Final = part(
     }
 )
 """A profile: where the time went, by function; without the names of threads."""
+
+USER: Final[Mapping[UserContext, tuple[str, ...]]] = {
+    "id": ("id",),
+    "anonymous": ("session_id",),
+    "full": ("id", "email", "username"),
+}
+"""What of a user may leave, by mode."""
+USER_CHECKS: Final[Mapping[UserContext, Callable[[object], str | None]]] = {
+    "id": account,
+    "anonymous": identifier,  # others than this module may set a user
+    "full": _as_it_is,
+}
+"""What each value of a user must pass, by mode."""

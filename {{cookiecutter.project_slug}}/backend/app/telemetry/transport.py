@@ -22,8 +22,7 @@ from sentry_sdk.profiler import teardown_profiler
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.worker import BackgroundWorker
 
-from app.telemetry import EventFilter
-from app.telemetry.items import FORMS, clean_batch
+from app.telemetry import FORMS, EventFilter, clean_batch
 from app.telemetry.messages import VALUE
 from app.telemetry.options import Options
 from app.telemetry.structure import (

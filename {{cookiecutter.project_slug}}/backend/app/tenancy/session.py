@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from app import db
-from app.core.request_id import current_request_id
+from app.core.context import current_request_id, tell_caller
 from app.db import Role, is_sqlite
 from app.db.roles import check_names
 from app.tenancy import guard, postgresql, sqlite
@@ -56,6 +56,7 @@ def identify(tenant: str, user: str) -> None:
         if caller.tenant not in ("", tenant):
             raise TenancyError("this request is another tenant's: it stays its own")
         caller.tenant, caller.user = tenant, user
+    tell_caller(tenant, user)
 
 
 def admit_operator() -> None:

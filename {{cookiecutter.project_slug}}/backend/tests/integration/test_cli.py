@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from app.auth.token import parse
+from app.auth import parse
 from app.auth.verifier import Verifier
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
 from tests.postgresql import Cluster

@@ -22,7 +22,7 @@ from starlette.types import Message, Scope
 from app.api.dependencies.database import Database
 from app.api.tenants import RowOut
 from app.core.config import Settings
-from app.core.request_id import accept_request_id
+from app.core.context import begin_request
 from app.projects.models import Project, Task
 from app.tenancy import (
     TenancyError,
@@ -245,7 +245,7 @@ async def test_an_operators_request_is_written_down_with_its_caller_and_id(
 
 
 async def test_a_request_opens_the_systems_door_only_with_the_scope() -> None:
-    accept_request_id("req-2")
+    begin_request("req-2")
     with serving_request():
         identify("acme", "alice")
         with pytest.raises(TenancyError, match="tenants:admin"):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.api.dependencies.auth import TENANT_HEADER
-from app.core.request_id import HEADER
+from app.core.context import HEADER
 from app.db.base import uuid7
 from app.tenancy import lifecycle
 from tests.security.calls import MALFORMED, OPERATIONS, UNKNOWN_TENANT

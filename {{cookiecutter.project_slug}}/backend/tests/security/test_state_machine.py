@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy import select
 
 from app.core.config import Settings
-from app.core.request_id import HEADER
+from app.core.context import HEADER
 from app.db.base import Base
 from app.main import create_app
 from app.tenancy import Tenant, TenantStatus, lifecycle, system_session

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.auth import issuer
-from app.auth.token import TokenError, parse
+from app.auth import TokenError, issuer, parse
 from app.auth.verifier import Verifier
 from app.core.config import Settings
 
@@ -140,8 +139,7 @@ def test_processes_that_start_together_agree_on_one_key(settings: Settings) -> N
     # Each says that it is ready and waits, so that all make their key at the same moment.
     program = (
         "import sys\n"
-        "from app.auth import issuer\n"
-        "from app.auth.token import parse\n"
+        "from app.auth import issuer, parse\n"
         "from app.core.config import Settings\n"
         "settings = Settings(AUTH_LOCAL_KEY_FILE=sys.argv[1])\n"
         "print('ready', flush=True)\n"

@@ -9,9 +9,9 @@ from functools import cache
 import httpx
 import pytest
 
+from app.auth import TokenError
 from app.auth.keys import COOLDOWN, FRESH, MAX_AGE, MAX_BYTES, RemoteKeys
 from app.auth.signature import generate_key, public_part
-from app.auth.token import TokenError
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransport
 
 from app import sentry
 from app.core.config import Settings
-from app.core.request_id import request_id
-from app.telemetry import identity, options
+from app.core.context import request_id
+from app.telemetry import options
 from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -937,16 +937,6 @@ def test_the_anonymous_user_is_the_same_in_a_session_and_another_in_another_tena
     assert users[0] == users[1] != users[2]
     assert users[0].keys() == {"session_id"}
     assert "user-4711" not in json.dumps(sent)
-
-
-def test_the_anonymous_session_can_not_be_found_without_the_key() -> None:
-    first = identity.session_id("acme", "user-4711")
-    again = importlib.util.spec_from_file_location("identity_of_another_process", identity.__file__)
-    assert again is not None
-    assert again.loader is not None
-    other = importlib.util.module_from_spec(again)
-    again.loader.exec_module(other)
-    assert other.session_id("acme", "user-4711") != first
 
 
 def test_a_cleared_user_is_in_no_report(sent: list[dict[str, Any]]) -> None:

@@ -33,9 +33,16 @@ from sentry_sdk.envelope import Envelope, Item, PayloadRef
 from sentry_sdk.utils import event_from_exception
 
 from app.projects.models import Project
-from app.telemetry import Clean, EventFilter, structure
+from app.telemetry import (
+    Clean,
+    EventFilter,
+    clean_batch,
+    filter_log,
+    filter_metric,
+    filter_span,
+    structure,
+)
 from app.telemetry import transport as last_line
-from app.telemetry.items import clean_batch, filter_log, filter_metric, filter_span
 from app.telemetry.messages import Template, keep_constants
 from app.telemetry.transport import ScrubbingTransport, transport_for
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.auth import MAX_DEPTH, MAX_LENGTH, TokenError
 from app.auth.signature import REMEMBERED, VerificationKey, build_keys
-from app.auth.token import MAX_DEPTH, MAX_LENGTH, TokenError
 from app.auth.verifier import Principal, Verifier
 from app.core.config import Settings
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import CurrentUser
-from app.core.request_id import request_id
+from app.core.context import request_id
 from app.main import create_app
 from app.sentry import add_breadcrumb, capture_message, set_context, set_tag
 from app.telemetry import options

@@ -13,8 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.telemetry import transport
-from app.telemetry.items import FORMS
+from app.telemetry import FORMS, transport
 from app.telemetry.options import SAFE_TO_PROFILE
 from tests.wire import places
 from tests.wire.canaries import Canary, found

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.auth.token import TokenError
+from app.auth import TokenError
 from app.auth.verifier import Principal
 from app.core.errors import TENANT_NOT_ACTIVE, Problem
 # {% if cookiecutter.include_sentry == "yes" %}
