@@ -28,7 +28,7 @@ from app.db import dispose, roles
 from app.telemetry.preview import render_preview
 # {% endif %}
 from app.tenancy import check_database, lifecycle
-from app.tenancy.models import checked_name
+from app.tenancy.models import TelemetryConsent, checked_name
 from app.tenancy.quotas import check_tables
 
 Result = TypeVar("Result")
@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     tenant.add_argument("action", choices=["create", "suspend", "resume", "export", "erase"])
     tenant.add_argument("name", metavar="NAME")
     tenant.set_defaults(command=_tenant)
+
+    consent = commands.add_parser("consent", help="set what telemetry may tell of a tenant")
+    consent.add_argument("name", metavar="TENANT")
+    consent.add_argument("consent", choices=list(TelemetryConsent), type=str)
+    consent.set_defaults(command=_consent)
 
     token = commands.add_parser("token", help="print a token of the local issuer (development)")
     token.add_argument("--tenant", required=True)
@@ -160,6 +165,11 @@ def _tenant(arguments: argparse.Namespace) -> None:
                 {"suspend": lifecycle.suspend, "resume": lifecycle.resume}[step](name)
             )
             print(f"The tenant {name} is {tenant.status}.")
+
+
+def _consent(arguments: argparse.Namespace) -> None:
+    tenant = _in_loop(lifecycle.set_consent(arguments.name, TelemetryConsent(arguments.consent)))
+    print(f"Telemetry may tell of the tenant {arguments.name}: {tenant.telemetry_consent}.")
 
 
 def _token(arguments: argparse.Namespace) -> None:
