@@ -172,7 +172,10 @@ def _checked(told: object) -> str:
 
 
 def _from_git(place: Path) -> str:
-    """Read which commit is checked out; git itself may not be installed."""
+    """Read which commit is checked out; git itself may not be installed.
+
+    Of a repository that keeps its references in git's `reftable` format it tells no commit.
+    """
     # In a worktree and in a submodule it is a file, which names the directory.
     directory = place if place.is_dir() else place.parent / _read(place).removeprefix("gitdir: ")
     head = _read(directory / "HEAD")

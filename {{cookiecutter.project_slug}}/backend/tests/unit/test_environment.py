@@ -218,10 +218,11 @@ def git(directory: Path, *words: str) -> str:
     identity = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "A Test")
     mail = dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "test@example.com")
     nobodys = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    formats = {"GIT_DEFAULT_HASH": "sha1", "GIT_DEFAULT_REF_FORMAT": "files"}
     return subprocess.run(
         ["git", "-c", "protocol.file.allow=always", *words],
         cwd=directory,
-        env={"PATH": os.environ["PATH"], **identity, **mail, **nobodys},
+        env={"PATH": os.environ["PATH"], **identity, **mail, **nobodys, **formats},
         capture_output=True,
         text=True,
         timeout=60,
@@ -495,6 +496,10 @@ ODD_CHECKOUTS: dict[str, Callable[[Path], object]] = {
     "a head that leads to itself": in_repository("HEAD", content(b"ref: HEAD")),
     "a head with NUL": in_repository("HEAD", content(b"ref: refs/heads/\x00")),
     "a head too long for a name": in_repository("HEAD", content(b"ref: " + b"a" * 5_000)),
+    "a head that is in no list": lambda place: in_repository(
+        "HEAD", content(b"ref: refs/heads/none")
+    )(packed(place.parent) / ".git"),
+    "a commit and more": in_repository("HEAD", content(b"0" * 40 + b" planted")),
     "a short commit": in_repository("HEAD", content(b"0123456789")),
     "a branch that is blank": in_repository("refs/heads/main", BLANK),
     "a branch that is huge": in_repository("refs/heads/main", ODD["huge"]),
