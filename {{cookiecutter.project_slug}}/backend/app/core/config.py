@@ -125,9 +125,9 @@ class Settings(BaseSettings):
     SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))
     """Where errors are reported; empty for nowhere: nothing is started, nothing is sent."""
     SENTRY_ENVIRONMENT: str = "development"
-    """Label on what is sent; where it is not set, `ENVIRONMENT` is the label."""
+    """Label on what is sent, else `ENVIRONMENT`, else what variables, argv or containers tell."""
     SENTRY_RELEASE: str = ""
-    """Release on what is sent; empty for `APP_VERSION`."""
+    """Release on what is sent, else `build_info.json`, `VERSION`, the git commit, `APP_VERSION`."""
     SENTRY_TRACES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of requests that are traced, 0 to 1."""
     SENTRY_PROFILES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)

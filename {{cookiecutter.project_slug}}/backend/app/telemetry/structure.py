@@ -210,12 +210,12 @@ def version(value: object) -> JSON:
 
 
 def release(value: object) -> JSON:
-    """Keep the release that the settings name, or one that is a version."""
+    """Keep the release that the service is reported under, or one that is a version."""
     return value if isinstance(value, str) and value in _own.labels else version(value)
 
 
 def environment(value: object) -> JSON:
-    """Keep the environment that the settings name, or a usual one."""
+    """Keep the environment that the service is reported under, or a usual one."""
     known = _own.labels | ENVIRONMENTS
     return value if isinstance(value, str) and value in known else None
 
