@@ -22,6 +22,7 @@ MANIFEST = {
         "backend/tests/e2e",
         "backend/tests/unit/test_event_filter_properties.py",
         "backend/tests/unit/test_preview.py",
+        "backend/tests/unit/test_sampling.py",
         "backend/tests/unit/test_sentry.py",
         "backend/tests/unit/test_telemetry.py",
         "backend/tests/wire/canaries.py",
@@ -32,6 +33,7 @@ MANIFEST = {
         "backend/tests/wire/test_envelopes.py",
         "backend/tests/wire/test_failures.py",
         "backend/tests/wire/test_sdk_contract.py",
+        "backend/tests/wire/test_tenants.py",
     ],
     "include_docker": [
         "backend/.dockerignore",

@@ -15,7 +15,7 @@ from functools import wraps
 from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from app.core.context import current_request_id, pseudonym, telemetry_consent
+from app.core.context import current_request_id, telemetry_consent
 from app.privacy import scrub_string
 from app.telemetry import (
     ANONYMOUS,
@@ -29,7 +29,7 @@ from app.telemetry import (
 )
 from app.telemetry.messages import VALUE, keep_constants
 from app.telemetry.sampling import SCRUBBING, Sampling
-from app.telemetry.structure import describe_user, own_tag, tell_labels, tell_routes
+from app.telemetry.structure import describe_user, own_tag, pseudonym, tell_labels, tell_routes
 
 try:
     import sentry_sdk

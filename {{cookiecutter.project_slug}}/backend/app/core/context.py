@@ -67,11 +67,6 @@ class AnonymousSessions:
 sessions = AnonymousSessions()
 
 
-def pseudonym(tenant: str) -> str:
-    """Return what a tenant is called where its name is not told; it reads as a tenant's name."""
-    return f"anonymous-{sessions.name(tenant)[:16]}"
-
-
 def current_request_id() -> str:
     """Return the id of the request being served, or an empty string outside of one."""
     return request_id.get()

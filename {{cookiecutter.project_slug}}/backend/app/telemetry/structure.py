@@ -94,6 +94,11 @@ def describe_user(
     return {key: value for key in USER[mode] if (value := told[key])}
 
 
+def pseudonym(tenant: str) -> str:
+    """Return what a tenant is called where its name is not told; it reads as a tenant's name."""
+    return f"anonymous-{sessions.name(tenant)[:16]}"
+
+
 def account(value: object) -> str | None:
     """Keep an id that is one word or a number; filtered, as some issuers use e-mail addresses."""
     known = isinstance(value, str | int) and _ACCOUNT.fullmatch(str(value))
