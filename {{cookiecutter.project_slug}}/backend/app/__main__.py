@@ -24,6 +24,7 @@ from app.auth import TokenError, issuer
 from app.auth.verifier import Verifier
 from app.core import config
 from app.db import dispose, roles
+from app.observability import metrics
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.telemetry.preview import render_preview
 # {% endif %}
@@ -121,20 +122,21 @@ def _run(_: argparse.Namespace) -> None:
         print("A token:  python -m app token --tenant acme --user alice", flush=True)
     # Having stopped in good order, the server sends itself the signal that it got once more.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "app.main:app",
-        host=settings.HOST,
-        port=settings.PORT,
-        workers=settings.WORKERS,
-        forwarded_allow_ips=settings.TRUSTED_PROXIES,
-        timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
-        timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
-        lifespan="on",  # a start-up that fails is no start
-        ws="none",
-        server_header=False,
-        access_log=False,
-        log_config=None,
-    )
+    with metrics.shared_by(settings.WORKERS):
+        uvicorn.run(
+            "app.main:app",
+            host=settings.HOST,
+            port=settings.PORT,
+            workers=settings.WORKERS,
+            forwarded_allow_ips=settings.TRUSTED_PROXIES,
+            timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
+            timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
+            lifespan="on",  # a start-up that fails is no start
+            ws="none",
+            server_header=False,
+            access_log=False,
+            log_config=None,
+        )
 
 
 def _upgrade(arguments: argparse.Namespace) -> None:

@@ -120,6 +120,18 @@ class Settings(BaseSettings):
     """Most rows of a tenant by table, as `{"projects": 1000}`; counted whenever some are added."""
     REDIS_URL: str = Field(default="", repr=False)
     """Where processes share their rate limits; empty for memory: each process counts alone."""
+
+    METRICS_TOKEN: str = Field(
+        default="",
+        repr=False,
+        pattern=r"^([A-Za-z0-9._~+/-]+=*)?$",
+        json_schema_extra=_group("Metrics"),
+    )
+    """Bearer token that `/metrics` asks for; Prometheus sends it by `credentials_file`."""
+    METRICS_PUBLIC: bool = False
+    """Show `/metrics` to anybody in production too, where no token is set."""
+    METRICS_TENANTS: int = Field(default=20, ge=0, le=100)
+    """Number of tenants, the busiest, with series of their own; the rest share the label `other`."""
     # {% if cookiecutter.include_sentry == "yes" %}
 
     SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))

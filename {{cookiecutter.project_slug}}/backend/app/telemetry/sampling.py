@@ -16,9 +16,10 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import compile_path
 
 from app.core.context import current_tenant, operation, telemetry_consent
+from app.observability import metrics
 from app.telemetry import Event, Hint
 
-NEVER_TRACED: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+NEVER_TRACED: Final = frozenset({"/health/live", "/health/ready", metrics.PATH})
 """What machines ask every few seconds."""
 
 ERROR: Final = "error"
@@ -54,7 +55,7 @@ def count_sent(category: str, quantity: int = 1) -> None:
 def count_dropped(category: str, reason: str, tenant: str, quantity: int = 1) -> None:
     """Count reports that are not sent."""
     if category != UNCOUNTED:
-        DROPPED.labels(category, reason, tenant).inc(quantity)
+        DROPPED.labels(category, reason, tenant and metrics.tenant_label(tenant)).inc(quantity)
 
 
 class Budget:

@@ -48,7 +48,6 @@ def serving(sqlite_template: Path, tmp_path: Path, listener: Listener) -> Any:
             {
                 "DATABASE_URL": f"sqlite+aiosqlite:///{file}",
                 "AUTH_LOCAL_KEY_FILE": str(tmp_path / "issuer.json"),
-                "LOG_LEVEL": "CRITICAL",
                 "SENTRY_DSN": listener.dsn,
                 "SENTRY_TRACES_SAMPLE_RATE": 0.0,
                 **values,

@@ -10,8 +10,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth import TokenError
 from app.auth.verifier import Principal
-from app.core.context import tell_consent
+from app.core.context import tell_consent, tenant_id
 from app.core.errors import TENANT_NOT_ACTIVE, Problem
+from app.observability import metrics
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
 # {% endif %}
@@ -38,6 +39,7 @@ async def get_current_user(
     """
     caller = await _verified(request, credentials)
     principal = _in_selected_tenant(request, caller)
+    tenant_id.set(principal.tenant_id)  # a request that is refused from here on is the tenant's too
     # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
     for tenant in dict.fromkeys((caller.tenant_id, principal.tenant_id)):
         await request.app.state.rate_limits.hit(tenant)
@@ -86,6 +88,7 @@ async def _verified(
             raise TokenError("several")
         principal: Principal = await request.app.state.verifier.verify(credentials.credentials)
     except TokenError as error:
+        metrics.TOKEN_FAILURES.labels(error.reason).inc()
         log.info("token refused: %s", error.reason)
         raise Unauthenticated from None
     return principal
