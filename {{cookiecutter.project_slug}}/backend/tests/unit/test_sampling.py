@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 import pytest
 
 from app.core.context import begin_request, tell_caller, tell_consent
+from app.observability import metrics
 from app.telemetry.sampling import DROPPED, MOST_BUCKETS, Budget, FairQueue, Sampling
 
 RATES = {
@@ -195,6 +196,7 @@ def request_of() -> Callable[..., Context]:
             tell_consent(consent)
             tell_caller(tenant, "alice")
 
+        metrics.count_request("GET", "/x", 200, 0.1, tenant)  # who is not known shares a label
         context = copy_context()
         context.run(begin)
         return context
