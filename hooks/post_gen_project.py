@@ -25,7 +25,6 @@ MANIFEST = {
         "backend/tests/unit/test_sampling.py",
         "backend/tests/unit/test_sentry.py",
         "backend/tests/unit/test_telemetry.py",
-        "backend/tests/wire/canaries.py",
         "backend/tests/wire/faulty_app.py",
         "backend/tests/wire/listener.py",
         "backend/tests/wire/places.py",

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from app.auth import parse
 from app.auth.verifier import Verifier
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 BACKEND = Path(__file__).parents[2]
 

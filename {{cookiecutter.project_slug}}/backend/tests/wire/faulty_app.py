@@ -19,8 +19,7 @@ from app.core.context import request_id
 from app.main import create_app
 from app.sentry import add_breadcrumb, capture_message, set_context, set_tag
 from app.telemetry import options
-from tests.wire.canaries import Canary
-from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Order, planted
+from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Canary, Order, planted
 
 # What must not be reported comes from the environment, as it is no part of any code.
 SECRETS = dict(

@@ -28,8 +28,8 @@ from app import sentry
 from app.telemetry import EventFilter
 from app.telemetry.sampling import DROPPED
 from app.telemetry.transport import HTTP_LIBRARY, ScrubbingTransport
-from tests.wire.canaries import Canary, found
 from tests.wire.listener import listen
+from tests.wire.places import Canary, found
 from tests.wire.server import command_line, serve
 
 CANARY = Canary(777)
