@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from contextlib import nullcontext
 from http import HTTPStatus
 
@@ -73,7 +72,6 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
         status = 500
 
         def describe() -> str:
@@ -95,8 +93,7 @@ class RequestId:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            milliseconds = (time.perf_counter() - started) * 1000
-            log.info("%s %d %.1f ms", describe(), status, milliseconds)
+            log.info("request served", extra={"status": status})
 
 
 class PlainTextErrors:
