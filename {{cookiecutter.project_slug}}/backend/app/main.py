@@ -21,7 +21,7 @@ from app.tenancy.quotas import RateLimits, check_tables
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without settings it takes those of the environment."""
     settings = settings or config.settings
-    logging.configure(settings.LOG_LEVEL)
+    logging.configure(settings)
     configure(settings)
     # {% if cookiecutter.include_sentry == "yes" %}
     init_sentry(settings, lambda: app.routes)  # asked for when a report names one

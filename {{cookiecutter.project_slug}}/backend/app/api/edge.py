@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from contextlib import nullcontext
 from http import HTTPStatus
 
@@ -107,7 +106,7 @@ class RequestId:
             if is_counted:
                 metrics.IN_PROGRESS.dec()
                 metrics.count_request(scope["method"], route(), status, seconds, current_tenant())
-            log.info("%s %d %.1f ms", describe(), status, seconds * 1000)
+            log.info("request served", extra={"status": status})
 
 
 class TrustedHosts(TrustedHostMiddleware):

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Log every SQL statement. Refused in production."""
     LOG_LEVEL: LogLevel = "INFO"
     """The least severe level that is logged."""
+    LOG_FORMAT: Literal["auto", "json", "console"] = "auto"
+    """`json` or `console` lines; `auto` writes for people in development, JSON elsewhere."""
 
     HOST: str = Field(default="127.0.0.1", json_schema_extra=_group("HTTP"))
     """Address to listen on."""
