@@ -24,6 +24,7 @@ MANIFEST = {
         "backend/tests/unit/test_preview.py",
         "backend/tests/unit/test_sentry.py",
         "backend/tests/unit/test_telemetry.py",
+        "backend/tests/wire/backends.py",
         "backend/tests/wire/canaries.py",
         "backend/tests/wire/faulty_app.py",
         "backend/tests/wire/listener.py",
@@ -31,6 +32,7 @@ MANIFEST = {
         "backend/tests/wire/test_canaries.py",
         "backend/tests/wire/test_envelopes.py",
         "backend/tests/wire/test_failures.py",
+        "backend/tests/wire/test_faults.py",
         "backend/tests/wire/test_sdk_contract.py",
     ],
     "include_docker": [
