@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from contextlib import nullcontext
 from http import HTTPStatus
 
