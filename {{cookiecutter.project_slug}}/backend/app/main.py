@@ -10,7 +10,7 @@ from app.auth.verifier import Verifier
 from app.core import config, errors
 from app.core.config import Settings
 from app.db import configure, dispose, roles
-from app.observability import logging
+from app.observability import finish_tasks, logging
 from app.projects import routes as projects
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import init_sentry, shutdown_sentry
@@ -49,6 +49,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await roles.check(app.state.settings)
     check_tables(app.state.settings.TENANT_ROW_QUOTAS)
     yield
+    await finish_tasks(app.state.settings.SHUTDOWN_TIMEOUT)  # they may need the database
     await app.state.rate_limits.close()
     await dispose()
     # {% if cookiecutter.include_sentry == "yes" %}

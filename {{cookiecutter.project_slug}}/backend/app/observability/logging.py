@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime
 
 from app.core.context import current_request_id
+from app.observability import is_news
 from app.privacy import get_pii_filter
 
 log = logging.getLogger(__name__)
@@ -99,3 +100,5 @@ def configure(level: str) -> None:
             },
         }
     )
+    # The server logs each exception that reaches it; what a boundary has logged is no news.
+    logging.getLogger("uvicorn.error").addFilter(is_news)
