@@ -235,7 +235,7 @@ class Boundary(Generic[Fallback, Swallows]):
             return False
         failure = Failure(self.name, error, time.perf_counter() - run.started)
         is_swallowed = not self._reraise and isinstance(error, Exception)
-        if not _was_logged(error, run.whole):
+        if not _was_logged_in(run.whole, error):
             log.error("%s failed after %.1f ms", self.name, failure.duration * 1000, exc_info=error)
         _mark(error, None if is_swallowed else run.whole)
         for listener in tuple(_listeners):
@@ -325,7 +325,12 @@ def _mark(error: BaseException, whole: float | None) -> None:
     BaseException.__setattr__(error, _MARK, whole)
 
 
-def _was_logged(error: BaseException, whole: float | None) -> bool:
+def was_logged(error: BaseException) -> bool:
+    """Tell whether a boundary of the request that is being served, or task, logged an exception."""
+    return _was_logged_in(_whole(context.operation.get()), error)
+
+
+def _was_logged_in(whole: float | None, error: BaseException) -> bool:
     try:
         mark: object = BaseException.__getattribute__(error, _MARK)
     except AttributeError:
@@ -334,12 +339,12 @@ def _was_logged(error: BaseException, whole: float | None) -> bool:
 
 
 def is_news(record: LogRecord) -> bool:
-    """Tell whether a record's exception, if any, was not logged by a boundary of this request.
+    """Tell whether a log record tells of something else than an exception that was logged.
 
     A filter for the loggers of those who catch what boundaries let pass, such as the server.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or not _was_logged(error, _whole(context.operation.get()))
+    return error is None or not was_logged(error)
 
 
 _tasks: set[asyncio.Task[Any]] = set()
