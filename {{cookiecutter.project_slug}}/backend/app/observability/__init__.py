@@ -107,7 +107,7 @@ def error_boundary(
 
     Answers to the caller (HTTPException, RefusalError) are no failures and pass untouched. So do
     cancellation, KeyboardInterrupt, SystemExit, GeneratorExit, and groups of exceptions of such
-    alone; a group that mixes them with failures is logged and counted, and goes on.
+    alone; a group that mixes a cancellation with failures is logged and counted, and goes on.
 
     A generator can't be decorated (TypeError), as it fails in the hands of whoever iterates
     it: put a `with` block around what can fail inside it.
