@@ -16,6 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from app.core.context import current_request_id, telemetry_consent
+from app.observability import Failure
 from app.privacy import scrub_string
 from app.telemetry import (
     ANONYMOUS,
@@ -325,6 +326,13 @@ def clear_user_context() -> None:
     """Forget who is being served."""
     sentry_sdk.set_user(None)
     sentry_sdk.get_isolation_scope().remove_tag("tenant_id")
+
+
+@_quietly
+def mark_span(failure: Failure) -> None:
+    """Mark the span of an operation that failed, as its error boundary tells."""
+    if (span := sentry_sdk.get_current_span()) is not None:
+        span.set_status("internal_error")
 
 
 @_quietly

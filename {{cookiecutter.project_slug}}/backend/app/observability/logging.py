@@ -36,6 +36,8 @@ from structlog.dev import (
 
 from app.core import context
 from app.core.config import Settings
+from app.core.environment import release_of
+from app.observability import is_news
 from app.privacy import get_pii_filter, last_component
 from app.privacy.patterns import ONLY_ID
 from app.privacy.text import CUT, shorten
@@ -320,7 +322,7 @@ class ScrubbingFormatter(logging.Formatter):
     def __init__(self, render: Render = _encode, release: str = "") -> None:
         super().__init__()
         self._render = render
-        self._release = _scrub(release) or None
+        self.release = release
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; one that can't be formatted is told by its place in the code."""
@@ -358,7 +360,7 @@ class ScrubbingFormatter(logging.Formatter):
             "session_id": session if ONLY_ID.fullmatch(session) else None,
             "operation": text.get("operation"),
             "duration_ms": operation and _milliseconds_since(operation.started),
-            "release": self._release,
+            "release": self.release or None,
         }
         if isinstance(found := clean.get("given"), dict):
             _add(found, event)
@@ -481,10 +483,6 @@ def _keep_names_apart(
     return event
 
 
-def _release(settings: Settings) -> str:
-    return settings.APP_VERSION
-
-
 def _renderer(settings: Settings) -> Render:
     wanted = settings.LOG_FORMAT
     if wanted == "auto":
@@ -495,20 +493,21 @@ def _renderer(settings: Settings) -> Render:
     return for_people(colours=on_terminal and not os.environ.get("NO_COLOR"))
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: Settings, release: str = "") -> None:
     """Send what the service and its libraries log, from a level up, to standard error.
 
     So do warnings, and exceptions that nobody catches: the interpreter would print them as they are.
+    Where no release is given, each line names the one that is found out.
     """
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a handler that fails would print the values of a message
     _log_what_nobody_catches()
-    line = {"()": ScrubbingFormatter, "render": _renderer(settings), "release": _release(settings)}
+    formatter = ScrubbingFormatter(_renderer(settings))
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": line},
+            "formatters": {"line": {"()": lambda: formatter}},
             "handlers": {
                 "stderr": {"()": StandardError, "formatter": "line"},
                 "nothing": {"class": "logging.NullHandler"},
@@ -536,3 +535,6 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    formatter.release = _visible(release_of(release, settings.APP_VERSION))  # it may log itself
+    # The server logs each exception that reaches it; what a boundary has logged is no news.
+    logging.getLogger("uvicorn.error").addFilter(is_news)

@@ -29,6 +29,7 @@ from app.telemetry.structure import (
     identifier,
     keep_user,
     own_tag,
+    release,
     transaction_name,
 )
 
@@ -181,6 +182,7 @@ _MENDED: Final[Mapping[str, Callable[[object, object], object]]] = {
     "event_id": _keep_event_id,
     "logentry": _hide_params,
     "modules": _keep_versions,
+    "release": lambda clean, raw: release(raw) or clean,
     "spans": _keep_span_ids,
     "tags": _keep_own_tags,
 }

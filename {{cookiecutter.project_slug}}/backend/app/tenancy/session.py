@@ -16,6 +16,7 @@ from app import db
 from app.core.context import current_request_id, tell_caller
 from app.db import Role, is_sqlite
 from app.db.roles import check_names
+from app.observability import RefusalError
 from app.tenancy import guard, postgresql, sqlite
 from app.tenancy.guard import Gate, TenancyError
 from app.tenancy.models import EVERY_TENANT, AuditEntry, Tenant, TenantStatus, checked_name
@@ -24,7 +25,7 @@ from app.tenancy.quotas import QuotaExceededError, check_rows
 REFUSING_ROWS = (TenantStatus.ERASING, TenantStatus.ERASED)
 
 
-class TenantErasedError(Exception):
+class TenantErasedError(RefusalError):
     """A transaction that began before its tenant was erased would add rows to it."""
 
 
