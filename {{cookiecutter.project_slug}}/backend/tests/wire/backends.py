@@ -66,8 +66,8 @@ def treating(treat: Treat, scheme: str = "http", project: str = PROJECT) -> Iter
             thread.join()
 
 
-def read_request(connection: socket.socket, share: float = 1.0) -> None:
-    """Read a request's head, and its body or a share of it."""
+def read_request(connection: socket.socket, share: float = 1.0) -> bool:
+    """Read a request's head, and its body or a share of it; return whether there was one."""
     with connection.makefile("rb") as file:
         length = 0
         while (line := file.readline()).strip():
@@ -75,6 +75,7 @@ def read_request(connection: socket.socket, share: float = 1.0) -> None:
             if name.lower() == b"content-length":
                 length = int(value)
         file.read(int(length * share))
+        return length > 0
 
 
 # Nobody there.
@@ -144,11 +145,11 @@ def resets_within_the_answer(connection: socket.socket, _: Backend) -> None:
 def answers(
     status: int, connection: socket.socket, _: Backend, headers: Mapping[str, str] | None = None
 ) -> None:
-    read_request(connection)
     body = b'{"detail":"event submission rejected"}'
-    lines = {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}
+    lines = {"Content-Length": str(len(body)), **(headers or {})}
     head = [f"HTTP/1.1 {status} No", *(f"{name}: {value}" for name, value in lines.items())]
-    connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
+    while read_request(connection):  # the connection is kept
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
 
 
 # TLS that fails.
