@@ -107,7 +107,7 @@ class RequestId:
             if is_counted:
                 metrics.IN_PROGRESS.dec()
                 metrics.count_request(scope["method"], route(), status, seconds, current_tenant())
-            log.info("%s %d %.1f ms", describe(), status, seconds * 1000)
+            log.info("request served", extra={"status": status})
 
 
 class TrustedHosts(TrustedHostMiddleware):

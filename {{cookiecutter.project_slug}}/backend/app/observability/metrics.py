@@ -24,6 +24,8 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.observability import Failure
+
 PATH = "/metrics"
 NO_ROUTE = "(no route)"
 OTHER = "other"  # methods that HTTP does not know, and tenants without a place of their own
@@ -103,6 +105,11 @@ POOL_LIMIT = Gauge(
     ["role"],
     multiprocess_mode="livesum",
 )
+
+
+def count_failure(failure: Failure) -> None:
+    """Count an operation that failed, as its error boundary tells."""
+    OPERATION_ERRORS.labels(failure.operation).inc()
 
 
 class TopTenants:

@@ -21,6 +21,8 @@ from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
 from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
+from app.core.environment import Process, detect_environment, release_of
+
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
 
@@ -38,7 +40,7 @@ COLLECTION_OFF: Final[Mapping[str, object]] = {
     "trace_propagation_targets": [],  # no trace header, and no baggage, to any other host
     "strict_trace_continuation": True,  # the trace of another organisation is not continued
     "spotlight": False,  # SENTRY_SPOTLIGHT=1 would send past the transport, with PII
-    "debug": False,  # SENTRY_DEBUG=1 would write what is dropped to standard error
+    "debug": False,  # SENTRY_DEBUG=1 would have the SDK log what it does
 }
 
 COLLECTION_ON: Final[Mapping[str, Callable[[], Options]]] = {
@@ -53,10 +55,14 @@ COLLECTION_ON: Final[Mapping[str, Callable[[], Options]]] = {
 
 RATES: Final[Mapping[str, tuple[float, float]]] = {
     "development": (1.0, 0.0),
+    "test": (1.0, 0.0),
     "staging": (0.5, 0.1),
     "production": (0.1, 0.01),
 }
-"""Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment."""
+"""Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment.
+
+In development the SDK tells in the log what it does, too.
+"""
 
 
 SAFE_TO_PROFILE: Final = sys.version_info >= (3, 12)
@@ -74,13 +80,17 @@ def sdk_options(settings: object) -> Options:
     environment = _environment(settings)
     traces = float(getattr(settings, "SENTRY_TRACES_SAMPLE_RATE", 0.0))
     profiles = float(getattr(settings, "SENTRY_PROFILES_SAMPLE_RATE", 0.0))
+    is_debugging = False
     if getattr(settings, "SENTRY_SAMPLING", "explicit") == "environment":
         traces, profiles = RATES.get(environment, RATES["production"])
+        is_debugging = environment == "development"
     options: Options = {
         "dsn": settings.SENTRY_DSN,  # type: ignore[attr-defined]  # the caller has looked
         "environment": environment,
         # Where there is none the SDK would ask git.
-        "release": getattr(settings, "SENTRY_RELEASE", "") or getattr(settings, "APP_VERSION", ""),
+        "release": release_of(
+            getattr(settings, "SENTRY_RELEASE", ""), getattr(settings, "APP_VERSION", "")
+        ),
         # None switches a machinery off, zero leaves it in place.
         "traces_sample_rate": traces or None,
         "profiles_sample_rate": profiles or None if traces else None,
@@ -90,6 +100,7 @@ def sdk_options(settings: object) -> Options:
         "auto_enabling_integrations": False,
         "integrations": _integrations(settings),
         **COLLECTION_OFF,
+        "debug": is_debugging,
     }
     for name, turned_on in COLLECTION_ON.items():
         if is_on(settings, name):
@@ -99,12 +110,11 @@ def sdk_options(settings: object) -> Options:
 
 
 def _environment(settings: object) -> str:
-    """Label the events as set; where the label is not set, the environment is the label."""
+    """Return the first label that is set; where none is, what the process looks like."""
     names = ("SENTRY_ENVIRONMENT", "ENVIRONMENT")
     explicit = getattr(settings, "model_fields_set", names)
-    ordered = names if "SENTRY_ENVIRONMENT" in explicit else names[::-1]
-    found = (getattr(settings, name, "") for name in ordered)
-    return next(filter(None, found), "production")
+    told = (getattr(settings, name, "") for name in names if name in explicit)
+    return next(filter(None, told), None) or detect_environment(Process.current())
 
 
 def _targets(settings: object) -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from app.core.config import Settings
 from app.db.base import Base, load_models
-from app.observability import metrics
+from app.observability import RefusalError, metrics
 from app.tenancy.guard import COLUMN
 from app.tenancy.models import RECORDS
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class QuotaExceededError(Exception):
+class QuotaExceededError(RefusalError):
     """A tenant is at one of its limits. The message tells its callers what to do.
 
     `retry_after` is in seconds, and at least 1.
