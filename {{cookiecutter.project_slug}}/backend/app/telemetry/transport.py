@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from sentry_sdk.client import BaseClient
@@ -37,10 +38,17 @@ from app.telemetry.structure import (
 )
 
 if TYPE_CHECKING:
+    from httpcore import Response
     from sentry_sdk._types import EventDataCategory  # which is not there when the program runs
+    from urllib3 import BaseHTTPResponse
 
 _PASSING: Final = frozenset({"status_413", "status_429"})
 """One report that is too large, or too many for now: others arrive."""
+
+_TRIES: Final = 3
+"""Reports in a row that may fail to arrive before those that follow are dropped for a while."""
+_DOUBLINGS: Final = 5
+"""How often that while, of a second at first, becomes twice as long."""
 
 EVENTS: Final = frozenset({"event", "transaction", "check_in"})
 REBUILT: Final[Mapping[str, Check]] = {
@@ -60,7 +68,10 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
 }
 
 
-HTTP_LIBRARY: Final = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+HTTP_LIBRARY: Final = (
+    *("urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager"),
+    *("urllib3.response", "urllib3.util.retry"),
+)
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +94,8 @@ class ScrubbingTransport(HttpTransport):
     rules: ClassVar[EventFilter]
     dropped: ClassVar[Counter[str]]
     """Items that were not sent, by their type."""
+    _failures = 0  # in a row
+    _resumes = 0.0  # by the monotonic clock: what comes before is not tried
 
     # The SDK calls the first three where the application is, and lets through what they raise.
 
@@ -113,7 +126,10 @@ class ScrubbingTransport(HttpTransport):
     def on_dropped_event(self, reason: str) -> None:
         """Say once that reports do not arrive, by the kind of the fault: the rest names the DSN."""
         refused = reason.startswith("status_") and reason not in _PASSING
-        if (reason == "network" or refused) and not _said.is_set():
+        if reason != "network" and not refused:
+            return
+        self._pause()
+        if not _said.is_set():
             _said.set()
             error = sys.exception()
             # What gave up after some tries holds the reason why.
@@ -122,7 +138,29 @@ class ScrubbingTransport(HttpTransport):
             kind = type(cause).__name__ if cause else reason
             log.warning("Reports do not arrive at Sentry (%s); this is said once", kind)
 
+    def _pause(self) -> None:
+        # A try may cost more of the processor's time than the request that it reports on, as the
+        # handshakes of TLS do, and whoever ends the process would wait for all that is queued.
+        self._failures += 1
+        if self._failures >= _TRIES:
+            doublings = min(self._failures - _TRIES, _DOUBLINGS)
+            self._resumes = monotonic() + 2.0**doublings
+
+    def _is_paused(self) -> bool:
+        return monotonic() < self._resumes
+
+    def _handle_response(
+        self, response: "BaseHTTPResponse | Response", envelope: Envelope | None
+    ) -> None:
+        super()._handle_response(response, envelope)
+        if 200 <= response.status < 300:
+            self._failures = 0
+
     def _send_envelope(self, envelope: Envelope) -> None:
+        if self._is_paused():
+            for item in envelope.items:
+                self.record_lost_event("network_error", item=item)
+            return
         rebuilt = self._rebuild_envelope(envelope)
         if rebuilt.items:
             _sending.now = True
@@ -132,7 +170,9 @@ class ScrubbingTransport(HttpTransport):
                 _sending.now = False
 
     def _fetch_pending_client_report(self, force: bool = False, interval: int = 60) -> Item | None:
-        # The SDK adds a report to an envelope that was rebuilt before.
+        # The SDK adds a report to an envelope that was rebuilt before, and forgets what it counted.
+        if self._is_paused():
+            return None
         report = super()._fetch_pending_client_report(force, interval)
         if report is None:
             return None
