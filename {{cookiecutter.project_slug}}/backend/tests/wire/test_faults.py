@@ -100,7 +100,7 @@ def faulty(
     environment: Environment, dsn: str, within: Sequence[str] = ()
 ) -> AbstractContextManager[Server]:
     """Serve the application whose routes fail."""
-    settings = {"SENTRY_DSN": dsn, "PLANTED_SECRETS": SECRETS}
+    settings = {"SENTRY_DSN": dsn, "PLANTED_SECRETS": SECRETS, "LOG_LEVEL": "DEBUG"}
     return serve({**environment, **settings}, APP, within)
 
 
