@@ -105,7 +105,7 @@ class ScrubbingTransport(HttpTransport):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._places = FairQueue(options["transport_queue_size"] - RESERVED)
+        self._places = FairQueue(max(options["transport_queue_size"] - RESERVED, 2))
 
     # The SDK calls the next three where the application is, and lets through what they raise.
 

@@ -156,7 +156,8 @@ def test_a_back_end_that_does_not_answer_is_tried_less_and_less_often_until_it_d
 
     monkeypatch.setattr(HttpTransport, "_request", request)
     monkeypatch.setattr(transport, "monotonic", lambda: now)
-    assert sentry.init_sentry(Settings(SENTRY_DSN=f"http://{KEY}@127.0.0.1:9/{PROJECT}"))
+    with sentry_sdk.isolation_scope():  # for what starting leaves there
+        assert sentry.init_sentry(Settings(SENTRY_DSN=f"http://{KEY}@127.0.0.1:9/{PROJECT}"))
     try:
         sending = sentry_sdk.get_client().transport
         assert isinstance(sending, HttpTransport)
