@@ -17,9 +17,9 @@ from sentry_sdk.integrations.fastapi import FastApiIntegration
 from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
-from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
-from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
+
+from app.telemetry.instruments import Queries, Requests
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -119,9 +119,8 @@ def _requests_to(host: str) -> str:
 def _integrations(settings: object) -> list[Integration]:
     logs = logging.INFO if is_on(settings, "SENTRY_INCLUDE_LOGS") else None
     integrations = [
-        FastApiIntegration(),
-        StarletteIntegration(),
-        SqlalchemyIntegration(),
+        Requests(details=getattr(settings, "SENTRY_PRIVACY_MODE", "strict") == "balanced"),
+        Queries(),
         AsyncioIntegration(task_spans=False),
         LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=logs),
         DedupeIntegration(),  # the log of an exception that is reported already
@@ -129,6 +128,8 @@ def _integrations(settings: object) -> list[Integration]:
         ThreadingIntegration(),
         AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
     ]
+    if is_on(settings, "SENTRY_INCLUDE_REQUEST_BODIES"):
+        integrations.append(FastApiIntegration())  # which reads them
     if is_on(settings, "SENTRY_INCLUDE_ARGV"):
         integrations.append(ArgvIntegration())
     if is_on(settings, "SENTRY_INCLUDE_MODULES"):
