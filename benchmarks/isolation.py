@@ -34,7 +34,7 @@ from measures import verdict
 
 # The generated project's own, which this repository's would be taken for.
 migrate = import_module("tests.conftest").migrate
-find_cluster = import_module("tests.postgresql").find_cluster
+find_cluster = import_module("tests.servers").find_cluster
 
 TENANT = "acme"
 PAGE = 50  # rows, as a list of the API has by default

@@ -26,7 +26,7 @@ import asyncpg
 import pytest
 
 # The generated project's own, which this repository's would be taken for.
-find_cluster = importlib.import_module("tests.postgresql").find_cluster
+find_cluster = importlib.import_module("tests.servers").find_cluster
 
 BACKEND = Path.cwd()
 ISOLATION, LAYERS = "tests/security/test_isolation.py", "tests/security/test_layers.py"

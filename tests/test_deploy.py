@@ -103,6 +103,15 @@ def test_only_what_the_image_copies_goes_to_the_builder(project: Path) -> None:
     assert let_through == copied
 
 
+@pytest.mark.parametrize(("release", "files"), [("1.4.2", {"VERSION": "1.4.2"}), ("", {})])
+def test_the_image_holds_the_release_that_it_is_built_as(
+    project: Path, tmp_path: Path, release: str, files: dict[str, str]
+) -> None:
+    assert instructions(project, "ARG")[-1] == 'RELEASE=""'
+    run(["sh", "-euc", instructions(project, "RUN")[-1]], tmp_path, RELEASE=release)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
 @contextmanager
 def answering(status: int) -> Iterator[int]:
     """Serve one status for `/health/live`, 404 for the rest, and yield the port."""

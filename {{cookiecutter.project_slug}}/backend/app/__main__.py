@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,11 +24,12 @@ from app.auth import TokenError, issuer
 from app.auth.verifier import Verifier
 from app.core import config
 from app.db import dispose, roles
+from app.observability import metrics
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.telemetry.preview import render_preview
 # {% endif %}
 from app.tenancy import check_database, lifecycle
-from app.tenancy.models import checked_name
+from app.tenancy.models import TelemetryConsent, checked_name
 from app.tenancy.quotas import check_tables
 
 Result = TypeVar("Result")
@@ -87,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     tenant.add_argument("name", metavar="NAME")
     tenant.set_defaults(command=_tenant)
 
+    consent = commands.add_parser("consent", help="set what telemetry may tell of a tenant")
+    consent.add_argument("name", metavar="TENANT")
+    consent.add_argument("consent", choices=list(TelemetryConsent), type=str)
+    consent.set_defaults(command=_consent)
+
     token = commands.add_parser("token", help="print a token of the local issuer (development)")
     token.add_argument("--tenant", required=True)
     token.add_argument("--user", required=True)
@@ -110,26 +116,45 @@ def _run(_: argparse.Namespace) -> None:
     settings = config.settings
     check_tables(settings.TENANT_ROW_QUOTAS)
     _in_loop(roles.check(settings))
-    print(f"API documents at http://{settings.HOST}:{settings.PORT}/docs", flush=True)
-    if not settings.AUTH_ISSUER:
-        print("A tenant: python -m app tenant create acme")
-        print("A token:  python -m app token --tenant acme --user alice", flush=True)
+    _greet(settings)
     # Having stopped in good order, the server sends itself the signal that it got once more.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "app.main:app",
-        host=settings.HOST,
-        port=settings.PORT,
-        workers=settings.WORKERS,
-        forwarded_allow_ips=settings.TRUSTED_PROXIES,
-        timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
-        timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
-        lifespan="on",  # a start-up that fails is no start
-        ws="none",
-        server_header=False,
-        access_log=False,
-        log_config=None,
-    )
+    try:
+        with metrics.shared_by(settings.WORKERS):
+            uvicorn.run(
+                "app.main:app",
+                host=settings.HOST,
+                port=settings.PORT,
+                workers=settings.WORKERS,
+                forwarded_allow_ips=settings.TRUSTED_PROXIES,
+                timeout_keep_alive=settings.KEEP_ALIVE_TIMEOUT,
+                timeout_graceful_shutdown=settings.SHUTDOWN_TIMEOUT,
+                lifespan="on",  # a start-up that fails is no start
+                ws="none",
+                server_header=False,
+                access_log=False,
+                log_config=None,
+            )
+    finally:
+        _give_up_full_streams()
+
+
+def _greet(settings: config.Settings) -> None:
+    lines = [f"API documents at http://{settings.HOST}:{settings.PORT}/docs"]
+    if not settings.AUTH_ISSUER:
+        lines.append("A tenant: python -m app tenant create acme")
+        lines.append("A token:  python -m app token --tenant acme --user alice")
+    with suppress(OSError):  # a disk that is full is no reason not to serve
+        print("\n".join(lines), flush=True)
+
+
+def _give_up_full_streams() -> None:
+    """Keep what can't be written from the interpreter, which would fail for it when it ends."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _upgrade(arguments: argparse.Namespace) -> None:
@@ -160,6 +185,11 @@ def _tenant(arguments: argparse.Namespace) -> None:
                 {"suspend": lifecycle.suspend, "resume": lifecycle.resume}[step](name)
             )
             print(f"The tenant {name} is {tenant.status}.")
+
+
+def _consent(arguments: argparse.Namespace) -> None:
+    tenant = _in_loop(lifecycle.set_consent(arguments.name, TelemetryConsent(arguments.consent)))
+    print(f"Telemetry may tell of the tenant {arguments.name}: {tenant.telemetry_consent}.")
 
 
 def _token(arguments: argparse.Namespace) -> None:

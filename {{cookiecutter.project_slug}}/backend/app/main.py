@@ -10,10 +10,10 @@ from app.auth.verifier import Verifier
 from app.core import config, errors
 from app.core.config import Settings
 from app.db import configure, dispose, roles
-from app.observability import logging
+from app.observability import finish_tasks, logging, metrics, on_failure
 from app.projects import routes as projects
 # {% if cookiecutter.include_sentry == "yes" %}
-from app.sentry import init_sentry, shutdown_sentry
+from app.sentry import init_sentry, mark_span, shutdown_sentry
 # {% endif %}
 from app.tenancy.quotas import RateLimits, check_tables
 
@@ -21,11 +21,15 @@ from app.tenancy.quotas import RateLimits, check_tables
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without settings it takes those of the environment."""
     settings = settings or config.settings
-    logging.configure(settings.LOG_LEVEL)
-    configure(settings)
     # {% if cookiecutter.include_sentry == "yes" %}
+    logging.configure(settings, settings.SENTRY_RELEASE)
     init_sentry(settings, lambda: app.routes)  # asked for when a report names one
+    on_failure(mark_span)
+    # {% else %}
+    logging.configure(settings)
     # {% endif %}
+    on_failure(metrics.count_failure)
+    configure(settings)
     app = edge.Service(
         title="{{ cookiecutter.project_name }}",
         version=settings.APP_VERSION,
@@ -49,6 +53,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await roles.check(app.state.settings)
     check_tables(app.state.settings.TENANT_ROW_QUOTAS)
     yield
+    await finish_tasks(app.state.settings.SHUTDOWN_TIMEOUT)  # they may need the database
     await app.state.rate_limits.close()
     await dispose()
     # {% if cookiecutter.include_sentry == "yes" %}

@@ -15,9 +15,11 @@ from functools import wraps
 from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from app.core.context import current_request_id
+from app.core.context import current_request_id, telemetry_consent
+from app.observability import Failure, was_logged
 from app.privacy import scrub_string
 from app.telemetry import (
+    ANONYMOUS,
     Event,
     EventFilter,
     Hint,
@@ -27,7 +29,8 @@ from app.telemetry import (
     strict,
 )
 from app.telemetry.messages import VALUE, keep_constants
-from app.telemetry.structure import describe_user, own_tag, tell_labels, tell_routes
+from app.telemetry.sampling import SCRUBBING, Sampling
+from app.telemetry.structure import describe_user, own_tag, pseudonym, tell_labels, tell_routes
 
 try:
     import sentry_sdk
@@ -53,6 +56,9 @@ class _State:
     client: "BaseClient | None" = None
     """The SDK's client that was started here: another's reports would pass by the filter."""
     rules: EventFilter = field(default_factory=EventFilter)
+    sampling: Sampling = field(default_factory=Sampling)
+    decides: bool = False
+    """Whether the SDK asks, before it makes a report, whether it is to be sent."""
     names_server: bool = False
     said: bool = False
     """Whether the log says that another client has taken the place of this one."""
@@ -98,6 +104,7 @@ def _told(error: Exception) -> str:
 
 def _start(settings: object) -> None:
     # Imported here because they need the SDK.
+    from app.core.config import Settings  # noqa: PLC0415
     from app.telemetry import options, transport  # noqa: PLC0415
 
     transport.prove_last_line()
@@ -107,7 +114,15 @@ def _start(settings: object) -> None:
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),
     )
     _state.names_server = options.is_on(settings, "SENTRY_INCLUDE_SERVER_NAME")
-    asked = options.sdk_options(settings) | {
+    asked = options.sdk_options(settings)
+    _state.sampling = Sampling(
+        asked["traces_sample_rate"] or 0.0,
+        Settings.read_rates(getattr(settings, "SENTRY_RATES_FILE", "")),
+        getattr(settings, "SENTRY_ERRORS_PER_MINUTE", 0),
+        getattr(settings, "SENTRY_TRACES_PER_MINUTE", 0),
+    )
+    asked |= {
+        "traces_sampler": _state.sampling.trace_rate if _state.sampling.is_tracing else None,
         "transport": transport.transport_for(_state.rules),
         "before_send": _before_send,
         "before_send_transaction": _before_send_transaction,
@@ -122,6 +137,10 @@ def _start(settings: object) -> None:
         warnings.simplefilter("ignore")
         sentry_sdk.init(**asked)
     transport.prove_client(sentry_sdk.get_client(), asked)
+    if not _state.decides:
+        # After the SDK's own, which drops what has been reported already.
+        sentry_sdk.scope.add_global_event_processor(_admit)  # type: ignore[arg-type]  # as below
+        _state.decides = True
     if asked["profiles_sample_rate"] and not options.SAFE_TO_PROFILE:
         transport.stop_profiling()
         log.info("Nothing is profiled: before Python 3.12 the SDK's profiler is not safe")
@@ -159,7 +178,27 @@ def _stop(timeout: float) -> None:
         transport.kill()
     # Not before: another thread may be on its way through a hook, and must not find laxer rules.
     _state.rules = EventFilter()
+    _state.sampling = Sampling()
     _state.names_server = False
+
+
+def _admit(event: Event, hint: Hint) -> Event | None:
+    """Decide whether a report is sent at all, before it is made."""
+    if not _state.on:
+        return event
+    return None if _is_known(hint) else _state.sampling.admit(event, hint)
+
+
+def _is_known(hint: Hint) -> bool:
+    """Whether an error boundary has logged the exception, which has reported it."""
+    match hint.get("exc_info"):
+        case (_, BaseException() as error, _) if "log_record" not in hint:
+            return was_logged(error)
+    return False
+
+
+def _rules() -> EventFilter:
+    return ANONYMOUS if telemetry_consent.get() == "anonymous" else _state.rules
 
 
 # The hooks. They only scrub; one that fails returns nothing, and so nothing is sent.
@@ -168,8 +207,10 @@ def _stop(timeout: float) -> None:
 def _before_send(event: Event, hint: Hint | None) -> Event | None:
     """Scrub an error, a message, a log record or a check-in."""
     try:
-        clean = _with_request_id(_state.rules.filter_event(event, hint))
-        if _state.names_server and _state.rules.mode == "balanced" and event.get("server_name"):
+        rules = _rules()
+        with SCRUBBING.time():
+            clean = _with_request_id(rules.filter_event(event, hint))
+        if _state.names_server and rules.mode == "balanced" and event.get("server_name"):
             clean["server_name"] = scrub_string(str(event["server_name"]))
         return clean
     except Exception:
@@ -183,21 +224,21 @@ def _before_send_transaction(event: Event, hint: Hint | None) -> Event | None:
 
 def _before_send_log(entry: Event, hint: Hint | None) -> Event | None:
     try:
-        return filter_log(entry, _state.rules)
+        return filter_log(entry, _rules()) if telemetry_consent.get() != "none" else None
     except Exception:
         return None
 
 
 def _before_send_metric(metric: Event, hint: Hint | None) -> Event | None:
     try:
-        return filter_metric(metric, _state.rules)
+        return filter_metric(metric, _rules()) if telemetry_consent.get() != "none" else None
     except Exception:
         return None
 
 
 def _before_send_span(span: Event, hint: Hint | None) -> Event:
     try:
-        return filter_span(span, _state.rules)
+        return filter_span(span, _rules())
     except Exception:
         # The SDK lets no span be dropped here, and sends the raw one where it gets none.
         return {"name": VALUE, "attributes": {}}
@@ -206,10 +247,11 @@ def _before_send_span(span: Event, hint: Hint | None) -> Event:
 def _before_breadcrumb(crumb: Event, hint: Hint | None) -> Event | None:
     try:
         record = (hint or {}).get("log_record")
-        if _state.rules.mode == "strict" and isinstance(record, logging.LogRecord):
+        rules = _rules()
+        if rules.mode == "strict" and isinstance(record, logging.LogRecord):
             named = {"message": strict.template(record), "category": strict.logger_name(record)}
             crumb = {**crumb, **named}
-        match _state.rules.filter_breadcrumbs([crumb]):
+        match rules.filter_breadcrumbs([crumb]):
             case [dict() as clean]:
                 return clean
     except Exception:
@@ -270,7 +312,7 @@ def _callers_code() -> CodeType:
 
 def _worded(message: str) -> str:
     """In strict mode, cut a message down to what its caller's code says."""
-    if _state.rules.mode == "strict":
+    if _rules().mode == "strict":
         return keep_constants(message, [_callers_code()])
     return message
 
@@ -279,10 +321,14 @@ def _worded(message: str) -> str:
 def set_user_context(
     user_id: str, tenant_id: str, email: str | None = None, username: str | None = None
 ) -> None:
-    """Say who is being served: the tag `tenant_id`, and of the user what the settings let out."""
-    told = describe_user(_state.rules.user_context, user_id, tenant_id, email, username)
+    """Say who is being served: the tag `tenant_id`, and of the user what the settings let out.
+
+    Where the tenant's consent is `anonymous`, both are told by a pseudonym.
+    """
+    told = describe_user(_rules().user_context, user_id, tenant_id, email, username)
+    is_named = telemetry_consent.get() == "full"
     sentry_sdk.set_user(told)
-    sentry_sdk.set_tag("tenant_id", tenant_id)
+    sentry_sdk.set_tag("tenant_id", tenant_id if is_named else pseudonym(tenant_id))
 
 
 @_quietly
@@ -290,6 +336,13 @@ def clear_user_context() -> None:
     """Forget who is being served."""
     sentry_sdk.set_user(None)
     sentry_sdk.get_isolation_scope().remove_tag("tenant_id")
+
+
+@_quietly
+def mark_span(failure: Failure) -> None:
+    """Mark the span of an operation that failed, as its error boundary tells."""
+    if (span := sentry_sdk.get_current_span()) is not None:
+        span.set_status("internal_error")
 
 
 @_quietly

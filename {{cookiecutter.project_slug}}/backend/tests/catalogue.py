@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from app.core.config import Settings
 from app.db import engines
 from tests.conftest import BACKEND
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 Fact = TypeVar("Fact")
 

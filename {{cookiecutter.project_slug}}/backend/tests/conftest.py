@@ -20,7 +20,8 @@ from app.core.config import Settings
 from app.db import engines
 from app.main import create_app
 from app.tenancy import lifecycle
-from tests.postgresql import Cluster, find_cluster
+from tests.servers import Cluster, find_cluster
+from tests.wire.server import command_line
 
 BACKEND = Path(__file__).parents[1]
 
@@ -109,6 +110,19 @@ def as_user(settings: Settings) -> Callable[..., Headers]:
         return {"Authorization": f"Bearer {issuer.issue(settings, tenant, user, scope)}"}
 
     return headers
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A developer's machine: the embedded database, migrated, with the tenant acme."""
+    directory = tmp_path_factory.mktemp("service")
+    variables = {
+        "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/app.db",
+        "AUTH_LOCAL_KEY_FILE": f"{directory}/issuer.json",
+    }
+    command_line(variables, "db", "upgrade")
+    command_line(variables, "tenant", "create", "acme")
+    return variables
 
 
 def migrate(settings: Settings) -> None:

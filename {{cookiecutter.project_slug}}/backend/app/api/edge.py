@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import TENANT_HEADER
 from app.core.config import Settings
-from app.core.context import HEADER, begin_request
+from app.core.context import HEADER, begin_request, current_tenant
 from app.core.errors import SAFE_HEADERS, TENANT_NOT_ACTIVE, Problem, problem_response
+from app.observability import metrics
 from app.tenancy import serving_request
 from app.tenancy.quotas import QuotaExceededError
 from app.tenancy.session import TenantErasedError
@@ -35,6 +36,7 @@ class Service(FastAPI):
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Put the edge around an application. The last one added is the first one passed."""
+    metrics.follow_tenants(settings.METRICS_TENANTS)
     app.add_exception_handler(QuotaExceededError, _on_exceeded_quota)
     app.add_exception_handler(TenantErasedError, _on_erased_tenant)
     app.add_middleware(TimeLimit, seconds=settings.REQUEST_TIMEOUT)
@@ -47,7 +49,7 @@ def install(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Authorization", "If-Match", HEADER, TENANT_HEADER],
             expose_headers=["ETag", "Location", "Retry-After", HEADER],
         )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.TRUSTED_HOSTS)
+    app.add_middleware(TrustedHosts, allowed_hosts=settings.TRUSTED_HOSTS)
     app.add_middleware(PlainTextErrors)
     app.add_middleware(RequestId)
 
@@ -63,7 +65,7 @@ async def _on_erased_tenant(request: Request, error: Exception) -> Response:
 
 
 class RequestId:
-    """Give each request an id, in the response and in the log line that closes it."""
+    """Give each request an id, in the response and in the log line that closes it; count it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -76,9 +78,12 @@ class RequestId:
         started = time.perf_counter()
         status = 500
 
+        def route() -> str:
+            # Its template, not the path: ids and names in a path are not for logs and metrics.
+            return getattr(scope.get("route"), "path", metrics.NO_ROUTE)
+
         def describe() -> str:
-            # The route's template, not the path: ids and names in a path are not for the log.
-            return f"{scope['method']} {getattr(scope.get('route'), 'path', '(no route)')}"
+            return f"{scope['method']} {route()}"
 
         request_id = begin_request(Headers(scope=scope).get(HEADER, ""), describe)
 
@@ -92,11 +97,26 @@ class RequestId:
                     headers.setdefault(name, value)
             await send(message)
 
+        is_counted = scope["path"] != metrics.PATH  # a scrape would measure itself
+        if is_counted:
+            metrics.IN_PROGRESS.inc()
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            milliseconds = (time.perf_counter() - started) * 1000
-            log.info("%s %d %.1f ms", describe(), status, milliseconds)
+            seconds = time.perf_counter() - started
+            if is_counted:
+                metrics.IN_PROGRESS.dec()
+                metrics.count_request(scope["method"], route(), status, seconds, current_tenant())
+            log.info("request served", extra={"status": status})
+
+
+class TrustedHosts(TrustedHostMiddleware):
+    """Answer to the service's own names only; for metrics to any, as they are scraped by address."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        passed = self.app if scope.get("path") == metrics.PATH else super().__call__
+        await passed(scope, receive, send)
 
 
 class PlainTextErrors:

@@ -1,17 +1,24 @@
-"""Whether the process lives, and whether it can do its work."""
+"""What an operator's machines ask: does it live, can it do its work, what does it measure."""
 
+import hmac
 import logging
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
+from app.api.dependencies.auth import Unauthenticated
 from app.core.errors import problem_response, problems
+from app.observability import metrics
 from app.tenancy import check_database
 
 log = logging.getLogger("app.health")
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(tags=["health"])
+
+_bearer = HTTPBearer(auto_error=False)
 
 
 class Health(BaseModel):
@@ -20,13 +27,13 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-@router.get("/live")
+@router.get("/health/live")
 async def live() -> Health:
     """Answer while the process lives: a failing answer means restart it."""
     return Health()
 
 
-@router.get("/ready", response_model=Health, responses=problems(503))
+@router.get("/health/ready", response_model=Health, responses=problems(503))
 async def ready() -> Health | Response:
     """Answer while the database answers: a failing answer means send no requests here."""
     try:
@@ -37,3 +44,27 @@ async def ready() -> Health | Response:
         detail = "The service can't do its work now."
         return problem_response(503, detail, reason="database_unavailable")
     return Health()
+
+
+async def admit_scrape(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> None:
+    """Let whoever may read the metrics pass; 401 for others."""
+    settings = request.app.state.settings
+    if not settings.METRICS_TOKEN:
+        if settings.METRICS_PUBLIC or settings.ENVIRONMENT != "production":
+            return
+        raise Unauthenticated
+    offered = credentials.credentials if credentials else ""
+    if not hmac.compare_digest(offered.encode(), settings.METRICS_TOKEN.encode()):
+        raise Unauthenticated
+
+
+# Not in the API's document, from which clients are made. Not async: it takes its time, and is
+# given a thread, so that requests need not wait for it.
+@router.get(metrics.PATH, include_in_schema=False, dependencies=[Depends(admit_scrape)])
+def show_metrics(request: Request) -> Response:
+    """Answer with what all worker processes have counted, in the format that is asked for."""
+    body, content_type = metrics.expose(request.headers.get("Accept", ""))
+    return Response(body, headers={"Content-Type": content_type})

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -12,7 +13,7 @@ from app.api.dependencies.auth import SYSTEM_SCOPE, require_scopes
 from app.api.dependencies.pagination import Page, PageWanted
 from app.core.errors import NotFound, Problem, problems
 from app.tenancy import Tenant, TenantStatus, lifecycle, system_session
-from app.tenancy.models import NAME
+from app.tenancy.models import NAME, TelemetryConsent
 
 router = APIRouter(
     prefix="/api/v1/tenants",
@@ -40,6 +41,15 @@ class TenantOut(BaseModel):
 
     name: str = Field(validation_alias="tenant_id")
     status: TenantStatus
+    telemetry_consent: TelemetryConsent
+
+
+class ConsentIn(BaseModel):
+    """What telemetry may tell of a tenant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    consent: TelemetryConsent
 
 
 class RowOut(BaseModel):
@@ -129,6 +139,12 @@ async def suspend_tenant(name: Name) -> TenantOut:
 async def resume_tenant(name: Name) -> TenantOut:
     """Serve a suspended tenant again."""
     return await _step(lifecycle.resume, name)
+
+
+@router.put("/{name}/telemetry-consent", responses=problems(404))
+async def set_consent(name: Name, wanted: ConsentIn) -> TenantOut:
+    """Set what telemetry may tell of a tenant; its next request heeds it."""
+    return await _step(partial(lifecycle.set_consent, consent=wanted.consent), name)
 
 
 @router.get("/{name}/export", responses=problems(404))

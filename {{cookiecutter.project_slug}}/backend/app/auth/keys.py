@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,8 +10,7 @@ import httpx
 
 from app.auth import TokenError
 from app.auth.signature import VerificationKey, VerificationKeys, build_keys
-
-log = logging.getLogger("app.auth")
+from app.observability import error_boundary
 
 FRESH = 300.0  # seconds that keys are used without asking again
 COOLDOWN = 30.0  # seconds between two fetches, whatever made the first one necessary
@@ -71,14 +69,13 @@ class RemoteKeys:
             return False
         return now - self._fetched > FRESH or (kid, algorithm) not in self._keys
 
+    # Whatever fails out there, the keys that there are serve on; without any, callers are refused.
+    @error_boundary("fetch the issuer's keys", fallback=None)
     async def _refresh(self) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):
-                keys = await self._fetch()
-        except Exception as error:  # whatever it is, the keys that there are serve on
-            log.warning("the issuer's keys could not be fetched: %s", type(error).__name__)
-        else:
-            self._keys, self._fetched = keys, self._clock()
+                self._keys = await self._fetch()
+            self._fetched = self._clock()
         finally:
             self._tried = self._clock()
 

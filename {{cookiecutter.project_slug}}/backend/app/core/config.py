@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Log every SQL statement. Refused in production."""
     LOG_LEVEL: LogLevel = "INFO"
     """The least severe level that is logged."""
+    LOG_FORMAT: Literal["auto", "json", "console"] = "auto"
+    """`json` or `console` lines; `auto` writes for people in development, JSON elsewhere."""
 
     HOST: str = Field(default="127.0.0.1", json_schema_extra=_group("HTTP"))
     """Address to listen on."""
@@ -120,20 +122,38 @@ class Settings(BaseSettings):
     """Most rows of a tenant by table, as `{"projects": 1000}`; counted whenever some are added."""
     REDIS_URL: str = Field(default="", repr=False)
     """Where processes share their rate limits; empty for memory: each process counts alone."""
+
+    METRICS_TOKEN: str = Field(
+        default="",
+        repr=False,
+        pattern=r"^([A-Za-z0-9._~+/-]+=*)?$",
+        json_schema_extra=_group("Metrics"),
+    )
+    """Bearer token that `/metrics` asks for; Prometheus sends it by `credentials_file`."""
+    METRICS_PUBLIC: bool = False
+    """Show `/metrics` to anybody in production too, where no token is set."""
+    METRICS_TENANTS: int = Field(default=20, ge=0, le=100)
+    """Number of tenants, the busiest, with series of their own; the rest share the label `other`."""
     # {% if cookiecutter.include_sentry == "yes" %}
 
     SENTRY_DSN: str = Field(default="", repr=False, json_schema_extra=_group("Sentry"))
     """Where errors are reported; empty for nowhere: nothing is started, nothing is sent."""
     SENTRY_ENVIRONMENT: str = "development"
-    """Label on what is sent; where it is not set, `ENVIRONMENT` is the label."""
+    """Label on what is sent, else `ENVIRONMENT`, else what variables, argv or containers tell."""
     SENTRY_RELEASE: str = ""
-    """Release on what is sent; empty for `APP_VERSION`."""
+    """Release on what is sent, else `build_info.json`, `VERSION`, the git commit, `APP_VERSION`."""
     SENTRY_TRACES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of requests that are traced, 0 to 1."""
     SENTRY_PROFILES_SAMPLE_RATE: float = Field(default=0.1, ge=0, le=1)
     """Share of traced requests that are profiled, 0 to 1; none before Python 3.12."""
     SENTRY_SAMPLING: Literal["explicit", "environment"] = "explicit"
     """`explicit` uses the two rates as set, `environment` those that fit the environment."""
+    SENTRY_RATES_FILE: str = ""
+    """JSON file with shares for tenants and routes, 0 to 1; empty for none. See the README."""
+    SENTRY_ERRORS_PER_MINUTE: int = Field(default=600, ge=0)
+    """Most errors of one tenant that are sent in a minute; 0 for no limit."""
+    SENTRY_TRACES_PER_MINUTE: int = Field(default=600, ge=0)
+    """Most traces of one tenant that are sent in a minute; 0 for no limit."""
     SENTRY_PRIVACY_MODE: Literal["strict", "balanced"] = "strict"
     """`strict` sends only what is known to be safe, `balanced` all that is not sensitive."""
     SENTRY_USER_CONTEXT: Literal["id", "anonymous", "full"] = "id"
@@ -156,6 +176,34 @@ class Settings(BaseSettings):
     """Send what is logged from INFO up, filtered; `strict` cuts it down to what its code says."""
     SENTRY_TRACE_PROPAGATION_TARGETS: list[str] = []
     """Hosts that are sent trace headers, by httpx, as `["billing.example.com"]`; in both modes."""
+
+    @field_validator("SENTRY_RATES_FILE")
+    @classmethod
+    def _holds_rates(cls, file: str) -> str:
+        cls.read_rates(file)
+        return file
+
+    @staticmethod
+    def read_rates(file: str) -> "dict[str, dict[str, dict[str, float]]]":
+        """Return the shares in a file: of `tenants` or `routes`, by name, of `errors` or `traces`.
+
+        Raises ValueError where it can't be read, or holds anything else.
+        """
+        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - as below
+
+        share = Annotated[float, Field(ge=0, le=1)]
+        kind = Annotated[str, Field(pattern="^(errors|traces)$")]
+        name = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{1,62}|[A-Z]+ /\S*)$")]
+        group = Annotated[str, Field(pattern="^(tenants|routes)$")]
+        try:
+            form = TypeAdapter(dict[group, dict[name, dict[kind, share]]])
+            return form.validate_json(Path(file).read_bytes() if file else b"{}")
+        except OSError as error:
+            raise ValueError(f"the file can't be read ({type(error).__name__})") from None
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"in the file, {place or 'all'}: {first['msg']}") from None
     # {% endif %}
 
     @field_validator(*DATABASE_URLS)

@@ -19,6 +19,7 @@ DAY = 86_400.0
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 tenant_id: ContextVar[str] = ContextVar("tenant_id", default="")
 session_id: ContextVar[str] = ContextVar("session_id", default="")
+telemetry_consent: ContextVar[str] = ContextVar("telemetry_consent", default="full")
 
 
 class Operation(NamedTuple):
@@ -85,11 +86,20 @@ def begin_request(offered_id: str, describe: Callable[[], str] = str) -> str:
     request_id.set(accepted)
     tenant_id.set("")
     session_id.set("")
+    telemetry_consent.set("full")
     operation.set(Operation(describe, time.perf_counter()))
     return accepted
 
 
+def tell_consent(consent: str) -> None:
+    """Tell what telemetry may say of the tenant that is being served."""
+    telemetry_consent.set(consent)
+
+
 def tell_caller(tenant: str, user: str) -> None:
-    """Tell for log lines and reports whose the request is that is being served."""
+    """Tell for log lines and reports whose the request is that is being served.
+
+    The session of a user is not followed where the tenant's consent, told before, is `none`.
+    """
     tenant_id.set(tenant)
-    session_id.set(sessions.name(tenant, user))
+    session_id.set("" if telemetry_consent.get() == "none" else sessions.name(tenant, user))

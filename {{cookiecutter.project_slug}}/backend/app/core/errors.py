@@ -122,9 +122,10 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    # This runs outside of every middleware, so the headers are not added elsewhere.
+    # This runs outside of every middleware, so the headers are not added elsewhere. The exception
+    # goes on to the server, which hangs up: a caller who is not told would lose the next request.
     return problem_response(
         500,
         "The service failed. Its operators find the failure by the request's id.",
-        {HEADER: current_request_id(), **SAFE_HEADERS},
+        {HEADER: current_request_id(), "Connection": "close", **SAFE_HEADERS},
     )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import config
+from app.observability import metrics
 
 
 class Role(StrEnum):
@@ -74,6 +75,7 @@ def engine(role: Role, prepare: Prepare) -> AsyncEngine:
     engines = _engines.setdefault(asyncio.get_running_loop(), {})
     if (found := engines.get((role, url))) is None:
         found = engines[role, url] = create(make_url(url), settings, partial(prepare, role=role))
+        _measure(found.sync_engine, role, settings)
     return found
 
 
@@ -147,6 +149,37 @@ def _mind_poolers(engine: Engine) -> None:
 
     # After what prepared the engine: this one connects, with the options that the others chose.
     event.listen(engine, "do_connect", connect)
+
+
+def _measure(engine: Engine, role: Role, settings: config.Settings) -> None:
+    """Keep the metrics of an engine's connections up to date."""
+    name = role.name.lower()
+    in_use = metrics.POOL_CONNECTIONS.labels(name, "in_use")
+    idle = metrics.POOL_CONNECTIONS.labels(name, "idle")
+    limit = metrics.POOL_LIMIT.labels(name)
+    # Sets, since some events come twice, or without their counterpart.
+    connected: set[ConnectionPoolEntry] = set()
+    lent: set[ConnectionPoolEntry] = set()
+
+    def forget(entry: ConnectionPoolEntry) -> None:
+        lent.discard(entry)
+        connected.discard(entry)
+
+    def follow(name: str, change: Callable[[ConnectionPoolEntry], None]) -> None:
+        def listen(_: object, entry: ConnectionPoolEntry, *rest: object) -> None:
+            change(entry)
+            in_use.set(len(lent))
+            idle.set(len(connected - lent))
+
+        event.listen(engine, name, listen)
+
+    follow("connect", connected.add)
+    follow("close", connected.discard)
+    follow("checkout", lent.add)
+    follow("checkin", lent.discard)
+    follow("detach", forget)
+    limit.set(settings.DATABASE_POOL_SIZE + settings.DATABASE_POOL_OVERFLOW)
+    event.listen(engine, "engine_disposed", lambda _: limit.set(0))
 
 
 async def _leads_to_a_pooler(driver: Any) -> bool:

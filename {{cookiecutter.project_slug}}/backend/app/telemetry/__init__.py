@@ -29,6 +29,7 @@ from app.telemetry.structure import (
     identifier,
     keep_user,
     own_tag,
+    release,
     transaction_name,
 )
 
@@ -64,7 +65,7 @@ class EventFilter(PIIFilter):
         The hint is what the SDK hands to a hook beside the event: `strict` finds in it the code
         whose own words a message may keep. What is clean already is returned as it is.
         """
-        if type(event) is Clean and event.rules is self:
+        if type(event) is Clean and event.rules in (self, ANONYMOUS):
             return event
         filtered = strict.event(event, hint or {}) if self.mode == "strict" else _balanced(event)
         clean = Clean(filtered, self)
@@ -87,6 +88,10 @@ class EventFilter(PIIFilter):
             return kept if isinstance(breadcrumbs, list) else {"values": kept}
         scrubbed = scrub(breadcrumbs)
         return scrubbed if isinstance(scrubbed, dict | list) else []
+
+
+ANONYMOUS: Final = EventFilter("strict", "anonymous")
+"""What lets out least: for tenants whose consent is to be told of without their name."""
 
 
 def _balanced(event: Mapping[str, object]) -> Event:
@@ -177,6 +182,7 @@ _MENDED: Final[Mapping[str, Callable[[object, object], object]]] = {
     "event_id": _keep_event_id,
     "logentry": _hide_params,
     "modules": _keep_versions,
+    "release": lambda clean, raw: release(raw) or clean,
     "spans": _keep_span_ids,
     "tags": _keep_own_tags,
 }

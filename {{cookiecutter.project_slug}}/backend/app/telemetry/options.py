@@ -19,6 +19,7 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
+from app.core.environment import Process, detect_environment, release_of
 from app.telemetry.instruments import Queries, Requests
 
 # `Any` because the SDK's options have no common type.
@@ -53,6 +54,7 @@ COLLECTION_ON: Final[Mapping[str, Callable[[], Options]]] = {
 
 RATES: Final[Mapping[str, tuple[float, float]]] = {
     "development": (1.0, 0.0),
+    "test": (1.0, 0.0),
     "staging": (0.5, 0.1),
     "production": (0.1, 0.01),
 }
@@ -80,7 +82,9 @@ def sdk_options(settings: object) -> Options:
         "dsn": settings.SENTRY_DSN,  # type: ignore[attr-defined]  # the caller has looked
         "environment": environment,
         # Where there is none the SDK would ask git.
-        "release": getattr(settings, "SENTRY_RELEASE", "") or getattr(settings, "APP_VERSION", ""),
+        "release": release_of(
+            getattr(settings, "SENTRY_RELEASE", ""), getattr(settings, "APP_VERSION", "")
+        ),
         # None switches a machinery off, zero leaves it in place.
         "traces_sample_rate": traces or None,
         "profiles_sample_rate": profiles or None if traces else None,
@@ -99,12 +103,11 @@ def sdk_options(settings: object) -> Options:
 
 
 def _environment(settings: object) -> str:
-    """Label the events as set; where the label is not set, the environment is the label."""
+    """Return the first label that is set; where none is, what the process looks like."""
     names = ("SENTRY_ENVIRONMENT", "ENVIRONMENT")
     explicit = getattr(settings, "model_fields_set", names)
-    ordered = names if "SENTRY_ENVIRONMENT" in explicit else names[::-1]
-    found = (getattr(settings, name, "") for name in ordered)
-    return next(filter(None, found), "production")
+    told = (getattr(settings, name, "") for name in names if name in explicit)
+    return next(filter(None, told), None) or detect_environment(Process.current())
 
 
 def _targets(settings: object) -> list[str]:

@@ -95,6 +95,11 @@ def describe_user(
     return {key: value for key in USER[mode] if (value := told[key])}
 
 
+def pseudonym(tenant: str) -> str:
+    """Return what a tenant is called where its name is not told; it reads as a tenant's name."""
+    return f"anonymous-{sessions.name(tenant)[:16]}"
+
+
 def account(value: object) -> str | None:
     """Keep an id that is one word or a number; filtered, as some issuers use e-mail addresses."""
     known = isinstance(value, str | int) and _ACCOUNT.fullmatch(str(value))
@@ -213,12 +218,12 @@ def version(value: object) -> JSON:
 
 
 def release(value: object) -> JSON:
-    """Keep the release that the settings name, or one that is a version."""
+    """Keep the release that the service is reported under, or one that is a version."""
     return value if isinstance(value, str) and value in _own.labels else version(value)
 
 
 def environment(value: object) -> JSON:
-    """Keep the environment that the settings name, or a usual one."""
+    """Keep the environment that the service is reported under, or a usual one."""
     known = _own.labels | ENVIRONMENTS
     return value if isinstance(value, str) and value in known else None
 

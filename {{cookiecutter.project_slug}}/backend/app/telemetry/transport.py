@@ -11,9 +11,9 @@ import json
 import logging
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from sentry_sdk.client import BaseClient
@@ -22,9 +22,11 @@ from sentry_sdk.profiler import teardown_profiler
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.worker import BackgroundWorker
 
+from app.core.context import current_tenant, telemetry_consent
 from app.telemetry import FORMS, EventFilter, clean_batch
 from app.telemetry.messages import VALUE
 from app.telemetry.options import Options
+from app.telemetry.sampling import FairQueue, count_dropped, count_sent, tenant_tag
 from app.telemetry.structure import (
     PROFILE,
     REPORT,
@@ -37,10 +39,18 @@ from app.telemetry.structure import (
 )
 
 if TYPE_CHECKING:
+    from httpcore import Response as CoreResponse
     from sentry_sdk._types import EventDataCategory  # which is not there when the program runs
+    from urllib3 import BaseHTTPResponse
+
+RESERVED: Final = 10
+"""Places in the queue that are left to what the SDK itself waits for."""
 
 _PASSING: Final = frozenset({"status_413", "status_429"})
 """One report that is too large, or too many for now: others arrive."""
+
+PARTS: Final = frozenset({"log_byte", "span", "trace_metric_byte"})
+"""What the SDK counts beside the trace, the logs or the metrics that it is a part of."""
 
 EVENTS: Final = frozenset({"event", "transaction", "check_in"})
 REBUILT: Final[Mapping[str, Check]] = {
@@ -81,17 +91,22 @@ class ScrubbingTransport(HttpTransport):
     """Sends what it has rebuilt. The SDK makes the instance: see `transport_for`."""
 
     rules: ClassVar[EventFilter]
-    dropped: ClassVar[Counter[str]]
-    """Items that were not sent, by their type."""
 
-    # The SDK calls the first three where the application is, and lets through what they raise.
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._places = FairQueue(options["transport_queue_size"] - RESERVED)
+
+    # The SDK calls the next three where the application is, and lets through what they raise.
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue an envelope, or drop it."""
         try:
-            super().capture_envelope(envelope)
+            if self._places.enter(_tenant_of(envelope.items)):
+                super().capture_envelope(envelope)
+            else:
+                self._lose("queue_overflow", envelope.items)
         except Exception:
-            self._drop(envelope.items)
+            self._lose("internal_sdk_error", envelope.items)
 
     def record_lost_event(
         self,
@@ -101,9 +116,11 @@ class ScrubbingTransport(HttpTransport):
         *,
         quantity: int = 1,
     ) -> None:
-        """Count what was not sent, for the next client report."""
+        """Count what was not sent, here and for the next client report."""
         with suppress(Exception):
             super().record_lost_event(reason, data_category, item, quantity=quantity)
+        with suppress(Exception):
+            _count_lost(reason, data_category, item, quantity)
 
     def flush(self, timeout: float, callback: Callable[[int, float], None] | None = None) -> None:
         """Wait until what is queued is sent, for at most `timeout` seconds."""
@@ -122,7 +139,19 @@ class ScrubbingTransport(HttpTransport):
             kind = type(cause).__name__ if cause else reason
             log.warning("Reports do not arrive at Sentry (%s); this is said once", kind)
 
+    def _handle_response(
+        self, response: "BaseHTTPResponse | CoreResponse", envelope: Envelope | None
+    ) -> None:
+        items = envelope.items if envelope else []
+        for item in items if 200 <= response.status < 300 else ():
+            count_sent(item.data_category, _quantity(item))
+        for item in items if response.status == HTTPStatus.TOO_MANY_REQUESTS else ():
+            # Of these the SDK says nothing, as Sentry has counted them itself.
+            _count_lost("status_429", None, item, 1)
+        super()._handle_response(response, envelope)
+
     def _send_envelope(self, envelope: Envelope) -> None:
+        self._places.leave(_tenant_of(envelope.items))
         rebuilt = self._rebuild_envelope(envelope)
         if rebuilt.items:
             _sending.now = True
@@ -147,17 +176,16 @@ class ScrubbingTransport(HttpTransport):
                 items.append(self._rebuild(item))
             except Exception:
                 refused.append(item)
-        self._drop(refused)
+        self._lose("before_send", refused)
         try:
             return Envelope(self._headers(envelope.headers, _name_of(items)), items)
         except Exception:
-            self._drop(items)
+            self._lose("before_send", items)
             return Envelope()
 
-    def _drop(self, items: list[Item]) -> None:
+    def _lose(self, reason: str, items: list[Item]) -> None:
         for item in items:
-            self.dropped[str(item.type)] += 1
-            self.record_lost_event("before_send", data_category=item.data_category)
+            self.record_lost_event(reason, item=item)
 
     def _rebuild(self, item: Item) -> Item:
         kind = item.type or ""
@@ -210,9 +238,33 @@ def _name_of(items: list[Item]) -> str:
     return name
 
 
+def _tenant_of(items: list[Item]) -> str:
+    """Return the tenant that an envelope is about, or an empty string."""
+    return next(filter(None, (tenant_tag(item.payload.json) for item in items)), "")
+
+
+def _quantity(item: Item) -> int:
+    """Return how many reports an item holds: logs and metrics are sent in batches."""
+    held = item.headers.get("item_count")
+    return held if isinstance(held, int) else 1
+
+
+def _count_lost(reason: str, category: str | None, item: Item | None, quantity: int) -> None:
+    # What an event processor drops is counted by the one that is ours. The other one drops what
+    # has been reported already.
+    if reason == "event_processor" or (item is None and category in PARTS):
+        return
+    if item is not None:
+        category, quantity = item.data_category, _quantity(item)
+    if reason == "before_send" and item is None and telemetry_consent.get() == "none":
+        reason = "consent"  # for which the hooks of logs and metrics return nothing
+    tenant = (_tenant_of([item]) if item else "") or current_tenant()
+    count_dropped(str(category), reason, tenant, quantity)
+
+
 def transport_for(rules: EventFilter) -> type[ScrubbingTransport]:
     """Make the transport's class for one filter."""
-    return type("Transport", (ScrubbingTransport,), {"rules": rules, "dropped": Counter()})
+    return type("Transport", (ScrubbingTransport,), {"rules": rules})
 
 
 class _AtOnce(BackgroundWorker):

@@ -1,12 +1,13 @@
 """Keeping tenants apart: `tenant_session` and `system_session` are the doors to the database."""
 
 from app.tenancy.guard import TenancyError
-from app.tenancy.lifecycle import check_database, is_active
+from app.tenancy.lifecycle import check_database
 from app.tenancy.models import Tenant, TenantScoped, TenantStatus
 from app.tenancy.session import (
     admit_operator,
     identify,
     serving_request,
+    standing_of,
     system_session,
     tenant_session,
 )
@@ -19,8 +20,8 @@ __all__ = [
     "admit_operator",
     "check_database",
     "identify",
-    "is_active",
     "serving_request",
+    "standing_of",
     "system_session",
     "tenant_session",
 ]

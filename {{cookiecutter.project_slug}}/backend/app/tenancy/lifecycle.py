@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Base, load_models
 from app.tenancy.guard import COLUMN
-from app.tenancy.models import RECORDS, Tenant, TenantStatus, checked_name
+from app.tenancy.models import RECORDS, TelemetryConsent, Tenant, TenantStatus, checked_name
 from app.tenancy.session import (
     begin_snapshot,
     record,
-    status_of,
+    standing_of,
     system_session,
     tenant_tables,
 )
@@ -36,14 +36,9 @@ class TenantStateError(Exception):
     """The tenant's status does not allow this step; the message says which it has."""
 
 
-async def is_active(name: str) -> bool:
-    """Tell whether a tenant exists and may be served, by what the database says now."""
-    return await status_of(name) == TenantStatus.ACTIVE
-
-
 async def check_database() -> None:
     """Ask the database for something that only a migrated one has; raise if it can't be asked."""
-    await status_of("readiness")
+    await standing_of("readiness")
 
 
 async def create(name: str) -> tuple[Tenant, bool]:
@@ -67,6 +62,17 @@ async def suspend(name: str) -> Tenant:
 async def resume(name: str) -> Tenant:
     """Serve a suspended tenant again, or one whose creation was interrupted."""
     return await _move(name, TenantStatus.ACTIVE)
+
+
+async def set_consent(name: str, consent: TelemetryConsent) -> Tenant:
+    """Set what telemetry may tell of a tenant; every process heeds it from the next request on."""
+    reason = f"tenant {checked_name(name)}: telemetry consent {consent}"
+    async with system_session(reason, name) as session:
+        tenant = await session.get(Tenant, name)
+        if tenant is None:
+            raise UnknownTenantError(name)
+        tenant.telemetry_consent = consent
+        return tenant
 
 
 async def export(name: str) -> AsyncGenerator[tuple[str, Mapping[str, object]]]:

@@ -25,6 +25,15 @@ class TenantStatus(StrEnum):
     ERASED = "erased"
 
 
+class TelemetryConsent(StrEnum):
+    """What telemetry may tell of a tenant: all that the settings let out, its errors without
+    its name and its users, or nothing."""
+
+    FULL = "full"
+    ANONYMOUS = "anonymous"
+    NONE = "none"
+
+
 class Tenant(Base):
     """A customer. Its id is its name: a lower-case letter, then 1 to 62 of `a-z`, `0-9`, `-`."""
 
@@ -33,11 +42,17 @@ class Tenant(Base):
         CheckConstraint(
             "status IN ('provisioning', 'active', 'suspended', 'erasing', 'erased')", name="status"
         ),
+        CheckConstraint(
+            "telemetry_consent IN ('full', 'anonymous', 'none')", name="telemetry_consent"
+        ),
     )
 
     tenant_id: Mapped[str] = mapped_column(TenantKey, primary_key=True)
     status: Mapped[str] = mapped_column(String(16), default=TenantStatus.PROVISIONING)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    telemetry_consent: Mapped[str] = mapped_column(
+        String(16), default=TelemetryConsent.FULL, server_default=TelemetryConsent.FULL
+    )
 
 
 class AuditEntry(Base):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from app.core.config import Settings
 from app.db.base import Base, load_models
+from app.observability import RefusalError, metrics
 from app.tenancy.guard import COLUMN
 from app.tenancy.models import RECORDS
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class QuotaExceededError(Exception):
+class QuotaExceededError(RefusalError):
     """A tenant is at one of its limits. The message tells its callers what to do.
 
     `retry_after` is in seconds, and at least 1.
@@ -70,6 +71,7 @@ class RateLimits:
         if (counters := self._counters.get(loop)) is None:
             counters = self._counters[loop] = _counters(self._settings)
         if refusal := await counters.spend(self._limits, tenant):
+            _count_refusal(tenant)
             raise refusal
 
     async def close(self) -> None:
@@ -238,6 +240,10 @@ async def _wait(
     return last_ends - window * (limit.amount - present) / last
 
 
+def _count_refusal(tenant: str) -> None:
+    metrics.QUOTA_REFUSALS.labels(metrics.tenant_label(tenant)).inc()
+
+
 def check_tables(quotas: Mapping[str, int]) -> None:
     """Raise ValueError for a quota of a table that holds no tenants' rows."""
     load_models()
@@ -271,4 +277,5 @@ def check_rows(
                 f"The tenant is at its limit of rows, {quotas[name]} in {name}: "
                 "delete some before you add others."
             )
+            _count_refusal(tenant)
             raise QuotaExceededError("rows", message, ROWS_RETRY_AFTER)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +16,7 @@ from app import db
 from app.core.context import current_request_id, tell_caller
 from app.db import Role, is_sqlite
 from app.db.roles import check_names
+from app.observability import RefusalError
 from app.tenancy import guard, postgresql, sqlite
 from app.tenancy.guard import Gate, TenancyError
 from app.tenancy.models import EVERY_TENANT, AuditEntry, Tenant, TenantStatus, checked_name
@@ -23,7 +25,7 @@ from app.tenancy.quotas import QuotaExceededError, check_rows
 REFUSING_ROWS = (TenantStatus.ERASING, TenantStatus.ERASED)
 
 
-class TenantErasedError(Exception):
+class TenantErasedError(RefusalError):
     """A transaction that began before its tenant was erased would add rows to it."""
 
 
@@ -83,10 +85,26 @@ async def tenant_session(tenant: str) -> AsyncIterator[AsyncSession]:
         await session.commit()
 
 
-async def status_of(tenant: str) -> str | None:
-    """Return where a tenant stands, None if there is none: all that is told before who asks is."""
+class Standing(NamedTuple):
+    """Where a tenant stands in its life, and what telemetry may tell of it."""
+
+    status: str
+    telemetry_consent: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the tenant may be served."""
+        return self.status == TenantStatus.ACTIVE
+
+
+async def standing_of(tenant: str) -> Standing | None:
+    """Return how a tenant stands, by what the database says now; None if there is none.
+
+    This is all that is told before it is known who asks.
+    """
     async with _session_of(checked_name(tenant)) as session:
-        return await session.scalar(select(Tenant.status))
+        found = (await session.execute(select(Tenant.status, Tenant.telemetry_consent))).first()
+    return Standing(*found) if found else None
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from app.auth import issuer
 from app.auth.verifier import Principal
 from app.core.config import Settings
 from app.main import create_app
-from app.tenancy import is_active, lifecycle
+from app.tenancy import lifecycle, standing_of
 
 pytestmark = pytest.mark.anyio
 
@@ -444,7 +444,9 @@ async def test_a_suspended_operator_does_not_come_back_through_another_tenant(
     await lifecycle.suspend("acme")
     operator = as_member("globex", scope="tenants:admin") | {TENANT_HEADER: "globex"}
     assert (await client.post(f"{TENANTS}/acme/resume", headers=operator)).status_code == 403
-    assert not await is_active("acme")
+    standing = await standing_of("acme")
+    assert standing is not None
+    assert not standing.is_active
 
 
 @on_sqlite

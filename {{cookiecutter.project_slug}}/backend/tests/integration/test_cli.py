@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from app.auth import parse
 from app.auth.verifier import Verifier
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 BACKEND = Path(__file__).parents[2]
 
@@ -67,6 +67,9 @@ def test_a_tenant_lives_from_creation_to_erasure(environment: Environment) -> No
     assert done(environment, "tenant", "create", "acme") == "The tenant acme is active already."
     assert done(environment, "tenant", "suspend", "acme") == "The tenant acme is suspended."
     assert refused(environment, "tenant", "create", "acme") == "The tenant acme is suspended."
+    told = "Telemetry may tell of the tenant acme: none."
+    assert done(environment, "consent", "acme", "none") == told
+    assert refused(environment, "consent", "nobody", "none") == "There is no tenant nobody."
     assert done(environment, "tenant", "resume", "acme") == "The tenant acme is active."
     assert done(environment, "tenant", "erase", "acme").endswith("The tenant acme is erased.")
     assert refused(environment, "tenant", "resume", "acme") == "The tenant acme is erased."

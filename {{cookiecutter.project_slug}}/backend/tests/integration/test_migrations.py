@@ -18,7 +18,7 @@ from app.projects.models import Project
 from app.tenancy import lifecycle, tenant_session
 from app.tenancy.session import as_owner
 from tests.catalogue import Schema, alembic, read_postgresql, read_sqlite
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 PARTITIONS = {"sqlite": None, "postgresql": None, "partitions": 3}
 

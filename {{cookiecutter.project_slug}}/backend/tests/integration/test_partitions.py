@@ -21,7 +21,7 @@ from app.tenancy import lifecycle
 from migrations import partitions
 from tests.catalogue import Database, alembic, read_postgresql
 from tests.conftest import BACKEND
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 COUNT = 3
 TENANTS = [f"tenant-{number}" for number in range(8)]

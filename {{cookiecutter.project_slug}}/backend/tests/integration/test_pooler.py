@@ -21,8 +21,7 @@ from app.main import create_app
 from app.projects.models import Project, Task
 from app.tenancy import lifecycle, system_session, tenant_session
 from tests.conftest import migrate
-from tests.pgbouncer import start_pgbouncer
-from tests.postgresql import Cluster
+from tests.servers import Cluster, start_pgbouncer
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ from app.main import create_app
 from app.projects.models import Project
 from app.tenancy import TenancyError, lifecycle, quotas, system_session, tenant_session
 from app.tenancy.quotas import QuotaExceededError, RateLimits
-from tests.redis import PASSWORD, Server, find_redis, start_redis
+from tests.servers import PASSWORD, RedisServer, find_redis, start_redis
 
 BACKEND = Path(__file__).parents[2]
 PROJECTS = "/api/v1/projects"
@@ -306,14 +306,14 @@ async def let_pass(redis: "Redis", seconds: int) -> None:
 
 
 @pytest.fixture
-def own_redis() -> Iterator[Server]:
+def own_redis() -> Iterator[RedisServer]:
     with start_redis() as server:
         yield server
 
 
-FAULTS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] = {
-    "dies": (Server.kill, Server.start),
-    "hangs": (Server.hang, Server.wake),
+FAULTS: dict[str, tuple[Callable[[RedisServer], None], Callable[[RedisServer], None]]] = {
+    "dies": (RedisServer.kill, RedisServer.start),
+    "hangs": (RedisServer.hang, RedisServer.wake),
 }
 
 
@@ -322,9 +322,9 @@ FAULTS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] = {
 async def test_while_redis_fails_requests_are_served_and_afterwards_counted_again(
     settings: Settings,
     as_user: AsUser,
-    own_redis: Server,
-    fail: Callable[[Server], None],
-    recover: Callable[[Server], None],
+    own_redis: RedisServer,
+    fail: Callable[[RedisServer], None],
+    recover: Callable[[RedisServer], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -4,6 +4,13 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from app.api.dependencies.auth import CurrentUser
+from app.core.context import current_tenant, session_id, telemetry_consent
+from app.tenancy import system_session
+from app.tenancy.models import AuditEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -14,6 +21,10 @@ Headers = Callable[..., dict[str, str]]
 @pytest.fixture
 def operator(as_user: Headers) -> dict[str, str]:
     return as_user("acme", "olga", scope="tenants:admin")
+
+
+def shown(name: str, status: str, consent: str = "full") -> dict[str, str]:
+    return {"name": name, "status": status, "telemetry_consent": consent}
 
 
 async def test_only_operators_may_ask(client: httpx.AsyncClient, as_user: Headers) -> None:
@@ -29,7 +40,7 @@ async def test_a_tenant_is_created_once(
     first = await client.post(URL, json={"name": "initech"}, headers=operator)
     again = await client.post(URL, json={"name": "initech"}, headers=operator)
     assert (first.status_code, again.status_code) == (201, 200)
-    assert first.json() == again.json() == {"name": "initech", "status": "active"}
+    assert first.json() == again.json() == shown("initech", "active")
     assert (await client.get("/api/v1/projects", headers=as_user("initech"))).status_code == 200
 
 
@@ -48,7 +59,7 @@ async def test_a_suspended_tenant_is_refused_at_once_and_others_are_served(
 ) -> None:
     globex = as_user("globex")
     suspended = await client.post(f"{URL}/globex/suspend", headers=operator)
-    assert suspended.json() == {"name": "globex", "status": "suspended"}
+    assert suspended.json() == shown("globex", "suspended")
     assert (await client.get("/api/v1/projects", headers=globex)).status_code == 403
     assert (await client.get("/api/v1/projects", headers=as_user("acme"))).status_code == 200
     await client.post(f"{URL}/globex/resume", headers=operator)
@@ -63,6 +74,57 @@ async def test_creating_a_suspended_tenant_does_not_resume_it(
     assert again.status_code == 409
     shown = await client.get(f"{URL}/globex", headers=operator)
     assert shown.json()["status"] == "suspended"
+
+
+@pytest.mark.parametrize("consent", ["anonymous", "none", "full"])
+async def test_a_tenants_consent_is_set_and_heeded_from_its_next_request_on(
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    operator: dict[str, str],
+    as_user: Headers,
+    consent: str,
+) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    @app.get("/told")
+    async def tell(user: CurrentUser) -> None:
+        told.append((current_tenant(), telemetry_consent.get(), session_id.get()))
+
+    url = f"{URL}/globex/telemetry-consent"
+    answer = await client.put(url, json={"consent": consent}, headers=operator)
+    assert answer.json() == shown("globex", "active", consent)
+    assert (await client.get(f"{URL}/globex", headers=operator)).json() == answer.json()
+    for tenant in ("globex", "acme"):
+        assert (await client.get("/told", headers=as_user(tenant))).is_success
+    (globex, acme) = told
+    assert globex[:2] == ("globex", consent)
+    assert acme[:2] == ("acme", "full")
+    assert bool(globex[2]) is (consent != "none")
+
+
+async def test_a_consent_is_one_of_three_and_of_a_tenant_that_there_is(
+    client: httpx.AsyncClient, operator: dict[str, str], as_user: Headers
+) -> None:
+    url = f"{URL}/globex/telemetry-consent"
+    for refused in ({"consent": "some"}, {"consent": "FULL"}, {"consent": None}, {}):
+        assert (await client.put(url, json=refused, headers=operator)).status_code == 422
+    unknown = f"{URL}/nobody/telemetry-consent"
+    body = {"consent": "none"}
+    assert (await client.put(unknown, json=body, headers=operator)).status_code == 404
+    assert (await client.put(url, json=body, headers=as_user("globex"))).status_code == 403
+    unchanged = await client.get(f"{URL}/globex", headers=operator)
+    assert unchanged.json() == shown("globex", "active")
+
+
+async def test_a_change_of_consent_is_in_the_audit_log(
+    client: httpx.AsyncClient, operator: dict[str, str]
+) -> None:
+    url = f"{URL}/globex/telemetry-consent"
+    await client.put(url, json={"consent": "none"}, headers=operator)
+    async with system_session("a test reads the audit log") as session:
+        entries = select(AuditEntry).where(AuditEntry.tenant_id == "globex")
+        actions = [entry.action for entry in await session.scalars(entries)]
+    assert actions[-1] == "tenant globex: telemetry consent none"
 
 
 async def test_what_is_unknown_is_not_found_and_what_is_malformed_is_refused(

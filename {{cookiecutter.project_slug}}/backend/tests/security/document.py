@@ -23,6 +23,7 @@ class Kind(StrEnum):
     DELETE = "delete"
     SUSPEND = "suspend"
     RESUME = "resume"
+    CONSENT = "telemetry-consent"
     EXPORT = "export"
     ERASE = "erase"
 
@@ -76,7 +77,12 @@ class Operation:
 
     def body(self, text: str, number: int = 1) -> dict[str, object]:
         """Return a body with all of its fields."""
-        values = {"string": text, "boolean": number % 2 == 0, "integer": number}
+        values: dict[str, object] = {
+            **{kind: kind.split("|")[number % 3] for kind in self.fields.values() if "|" in kind},
+            "string": text,
+            "boolean": number % 2 == 0,
+            "integer": number,
+        }
         if unknown := set(self.fields.values()) - values.keys():
             raise LookupError(f"{self}: say in tests/security what a value of {unknown} may be")
         return {name: values[kind] for name, kind in self.fields.items()}
@@ -92,7 +98,10 @@ def operations(document: Document) -> Iterator[Operation]:
                 method.upper(),
                 path,
                 _kind(method.upper(), path, described),
-                {name: _type(each) for name, each in schema.get("properties", {}).items()},
+                {
+                    name: _type(_resolved(document, each))
+                    for name, each in schema.get("properties", {}).items()
+                },
                 frozenset(schema.get("required", ())),
             )
 
@@ -118,6 +127,8 @@ def _resolved(document: Document, schema: Document) -> Document:
 
 
 def _type(schema: Document) -> str:
-    """Return the JSON type of a field, that of its value where it may be null."""
+    """Return the JSON type of a field, that of its value where it may be null; or its choices."""
+    if "enum" in schema:
+        return "|".join(schema["enum"])
     choices = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     return str(choices[0].get("type"))

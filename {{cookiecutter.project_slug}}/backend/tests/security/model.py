@@ -81,6 +81,7 @@ class Model:
     """What every tenant has."""
 
     tenants: dict[str, TenantStatus] = field(default_factory=dict)
+    consents: dict[str, str] = field(default_factory=dict)
     rows: dict[str, dict[str, Shown]] = field(default_factory=dict)
     """By tenant and by address: a row as the API shows it."""
     owners: dict[str, str] = field(default_factory=dict)
@@ -249,8 +250,7 @@ class Model:
     def _settle_tenants(self, asked: Request, answer: httpx.Response) -> None:
         kind, name = asked.operation.kind, asked.named
         if kind is Kind.LIST:
-            shown = [{"name": each, "status": self.tenants[each]} for each in sorted(self.tenants)]
-            self._compare_page(asked, answer, shown)
+            self._compare_page(asked, answer, [self.shown(each) for each in sorted(self.tenants)])
         elif kind is Kind.EXPORT:
             lines = [json.loads(line) for line in answer.text.splitlines()]
             self.compare(name, [line["row"] for line in lines])
@@ -262,7 +262,14 @@ class Model:
             if kind in (Kind.SUSPEND, Kind.RESUME):
                 is_over = kind is Kind.SUSPEND
                 self.tenants[name] = TenantStatus.SUSPENDED if is_over else TenantStatus.ACTIVE
-            assert answer.json() == {"name": name, "status": self.tenants[name]}
+            if kind is Kind.CONSENT and asked.body:
+                self.consents[name] = asked.body["consent"]
+            assert answer.json() == self.shown(name)
+
+    def shown(self, tenant: str) -> Shown:
+        """Return a tenant as operators see it."""
+        consent = self.consents.get(tenant, "full")
+        return {"name": tenant, "status": self.tenants[tenant], "telemetry_consent": consent}
 
     def _settle_erasure(self, name: str, answer: httpx.Response) -> None:
         last = json.loads(answer.text.splitlines()[-1])

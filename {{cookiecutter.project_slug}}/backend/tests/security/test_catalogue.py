@@ -22,7 +22,7 @@ from tests.catalogue import (
     read_postgresql,
     read_sqlite,
 )
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 # The tables that belong to no tenant. Add one only if no tenant's data can ever be in it.
 GLOBAL = {"alembic_version"}

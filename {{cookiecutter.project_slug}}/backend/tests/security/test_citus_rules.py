@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.catalogue import Database
-from tests.postgresql import Cluster
+from tests.servers import Cluster
 
 # The tables with a tenant, and that column of each.
 DISTRIBUTED = """

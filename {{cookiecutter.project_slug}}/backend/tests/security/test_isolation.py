@@ -59,11 +59,11 @@ from app.tenancy import (
     tenant_session,
 )
 from tests.conftest import migrate
-from tests.postgresql import Cluster
 from tests.security import attacks
 from tests.security.attacks import FOREIGN, MARK, OWN, described
 from tests.security.sessions import ATTACKS, upsert
 from tests.security.uses import uses
+from tests.servers import Cluster
 
 pytestmark = pytest.mark.anyio
 

@@ -40,7 +40,6 @@ from app.tenancy import (
 )
 from app.tenancy.guard import Gate
 from tests.conftest import migrate
-from tests.postgresql import Cluster
 from tests.security.attacks import FOREIGN, MARK, OWN
 from tests.security.sessions import ATTACKS, driver_of
 from tests.security.test_isolation import (
@@ -54,6 +53,7 @@ from tests.security.test_isolation import (
     prepare,
     reaches,
 )
+from tests.servers import Cluster
 
 pytestmark = pytest.mark.anyio
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +21,10 @@ from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
 
 from app import sentry
+from app.core import environment
 from app.core.config import Settings
 from app.core.context import request_id
-from app.telemetry import options
+from app.telemetry import EventFilter, options
 from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -327,7 +329,16 @@ def test_it_starts_in_every_mode(mode: str, user_context: str) -> None:
     assert sentry_sdk.get_client().is_active()
 
 
-def test_it_starts_from_the_services_settings(sent: list[dict[str, Any]]) -> None:
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory in which a release is looked for, with nothing in it."""
+    monkeypatch.setattr(environment, "BACKEND", tmp_path)
+    environment.release_of.cache_clear()
+    yield tmp_path
+    environment.release_of.cache_clear()
+
+
+def test_it_starts_from_the_services_settings(sent: list[dict[str, Any]], backend: Path) -> None:
     assert sentry.init_sentry(Settings(SENTRY_DSN=DSN, ENVIRONMENT="staging")) is True
     sentry.capture_message("hello")
     event = report(sent)
@@ -335,25 +346,76 @@ def test_it_starts_from_the_services_settings(sent: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("values", "environment"),
+    ("values", "label"),
     [
         ({"ENVIRONMENT": "staging"}, "staging"),
         ({"ENVIRONMENT": "staging", "SENTRY_ENVIRONMENT": "canary"}, "canary"),
         ({"ENVIRONMENT": "staging", "SENTRY_ENVIRONMENT": "development"}, "development"),
-        ({}, "development"),
+        ({"ENVIRONMENT": "development"}, "development"),
+        ({"ENVIRONMENT": "staging", "SENTRY_ENVIRONMENT": ""}, "staging"),
+        ({"SENTRY_ENVIRONMENT": "canary"}, "canary"),
+        ({"SENTRY_ENVIRONMENT": "development"}, "development"),
+        ({"SENTRY_ENVIRONMENT": ""}, "production"),
+        ({}, "production"),
     ],
 )
-def test_the_label_is_the_environment_unless_one_is_set(
-    values: dict[str, Any], environment: str
+def test_the_label_is_the_environment_unless_one_is_set_and_detected_where_neither_is(
+    values: dict[str, Any], label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("ENVIRONMENT", "SENTRY_ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("APP_ENV", "prod")
     assert sentry.init_sentry(Settings(SENTRY_DSN=DSN, **values)) is True
-    assert sentry_sdk.get_client().options["environment"] == environment
+    assert sentry_sdk.get_client().options["environment"] == label
 
 
-@pytest.mark.parametrize(("release", "expected"), [("", "7.8.9"), ("1.2.3-rc", "1.2.3-rc")])
-def test_the_release_is_the_applications_unless_one_is_set(release: str, expected: str) -> None:
-    start(SENTRY_RELEASE=release)
-    assert sentry_sdk.get_client().options["release"] == expected
+def test_a_label_in_the_processs_variables_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_ENV", "prod")
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    assert sentry.init_sentry(Settings(SENTRY_DSN=DSN)) is True
+    assert sentry_sdk.get_client().options["environment"] == "development"
+
+
+@pytest.mark.parametrize("label", sorted(set(environment.SPELLINGS.values())))
+def test_every_label_that_is_detected_leaves_in_strict_and_has_its_rates(label: str) -> None:
+    assert EventFilter("strict").filter_event({"environment": label}) == {"environment": label}
+    assert label in options.RATES
+
+
+@pytest.mark.parametrize(
+    ("told", "values", "release"),
+    [
+        ("", {}, "7.8.9"),
+        ("1.4.2", {}, "1.4.2"),
+        ("1.4.2", {"SENTRY_RELEASE": "1.2.3-rc"}, "1.2.3-rc"),
+        ("", {"SENTRY_RELEASE": "1.2.3-rc"}, "1.2.3-rc"),
+        ("", {"SENTRY_RELEASE": None}, "7.8.9"),
+        (f"no release: {SECRET}", {}, "7.8.9"),
+    ],
+)
+def test_the_release_is_what_is_set_or_else_what_a_file_tells_or_else_the_applications(
+    told: str, values: dict[str, Any], release: str, backend: Path
+) -> None:
+    if told:
+        (backend / "VERSION").write_text(told)
+    start(**values)
+    assert sentry_sdk.get_client().options["release"] == release
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_commit_leaves_as_the_release(
+    mode: str, backend: Path, sent: list[dict[str, Any]]
+) -> None:
+    commit = "d2106ab9c7a4f3e88b5c6d7e8f90a1b2c3d4e5f6"
+    (backend / ".git").mkdir()
+    (backend / ".git/HEAD").write_text(f"{commit}\n")
+    start(SENTRY_PRIVACY_MODE=mode)
+    sentry.capture_message("hello")
+    assert report(sent)["release"] == commit
+
+
+def test_tests_are_sampled_as_development_is() -> None:
+    assert options.RATES["test"] == options.RATES["development"]
 
 
 def test_sampling_follows_the_environment_where_that_is_asked_for() -> None:
@@ -480,7 +542,9 @@ def test_trace_headers_are_added_for_the_named_hosts_alone(url: str, told: bool)
     assert should_propagate_trace(sentry_sdk.get_client(), url) is told
 
 
-def test_without_a_release_nothing_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_release_nothing_is_asked_for_one(
+    monkeypatch: pytest.MonkeyPatch, backend: Path
+) -> None:
     def fail() -> None:
         raise AssertionError("the SDK runs git")
 

@@ -17,10 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.dependencies.auth import CurrentUser
 from app.core.context import request_id
 from app.main import create_app
-from app.sentry import add_breadcrumb, capture_message, set_context, set_tag
+from app.sentry import add_breadcrumb, capture_message, init_sentry, set_context, set_tag
 from app.telemetry import options
-from tests.wire.canaries import Canary
-from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Order, planted
+from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Canary, Order, planted
 
 # What must not be reported comes from the environment, as it is no part of any code.
 SECRETS = dict(
@@ -76,6 +75,12 @@ async def be_traced(charge: str, user: CurrentUser) -> None:
 async def call_another(url: str) -> None:
     async with httpx.AsyncClient() as client:
         await client.get(url)
+
+
+@app.post("/faulty/dsn")
+async def report_elsewhere(dsn: Annotated[str, Body()]) -> bool:
+    """Start reporting anew, to another back end."""
+    return init_sentry(app.state.settings.model_copy(update={"SENTRY_DSN": dsn}))
 
 
 # A canary for each place, and each of its stages.

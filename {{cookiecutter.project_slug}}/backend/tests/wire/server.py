@@ -15,6 +15,15 @@ from pathlib import Path
 import httpx
 
 BACKEND = Path(__file__).parents[2]
+# The command line's `run`, with an application of the tests in place of the service's.
+RUN = """
+import sys
+from importlib import import_module
+from app import __main__, main
+module, name = sys.argv.pop().split(":")
+main.app = getattr(import_module(module), name)
+sys.exit(__main__.main(["run"]))
+"""
 PATIENCE = 30.0  # seconds for a process to start, or to stop
 
 
@@ -38,8 +47,13 @@ class Server:
 
 
 @contextmanager
-def serve(environment: dict[str, str], app: str = "app.main:app") -> Iterator[Server]:
-    """Yield a server that has these settings and no others, once it answers; stop it after."""
+def serve(
+    environment: dict[str, str], app: str = "app.main:app", within: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Yield a server that has these settings and no others, once it answers; stop it after.
+
+    `within` is a command that runs the server's, as its last words.
+    """
     port = _free_port()
     variables = {
         "PATH": os.environ["PATH"],
@@ -48,8 +62,9 @@ def serve(environment: dict[str, str], app: str = "app.main:app") -> Iterator[Se
         **environment,
     }
     with tempfile.NamedTemporaryFile(prefix="server-", suffix=".log") as log:
+        command = [*within, *_command(app)]
         process = subprocess.Popen(
-            _command(app, port), cwd=BACKEND, env=variables, stdout=subprocess.DEVNULL, stderr=log
+            command, cwd=BACKEND, env=variables, stdout=subprocess.DEVNULL, stderr=log
         )
         server = Server(f"http://127.0.0.1:{port}", process, Path(log.name))
         try:
@@ -74,22 +89,23 @@ def command_line(environment: dict[str, str], *arguments: str) -> str:
     ).stdout.strip()
 
 
-def _command(app: str, port: int) -> Sequence[str]:
+def _command(app: str) -> Sequence[str]:
     if app == "app.main:app":
         return [sys.executable, "-m", "app", "run"]
-    return [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
+    return [sys.executable, "-c", RUN, app]
 
 
 def _wait_until_live(server: Server) -> None:
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise RuntimeError(f"the server ended at its start:\n{server.log}")
-        try:
-            if httpx.get(f"{server.url}/health/live").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
+    with httpx.Client(base_url=server.url) as client:
+        while time.monotonic() < deadline:
+            if server.process.poll() is not None:
+                raise RuntimeError(f"the server ended at its start:\n{server.log}")
+            try:
+                if client.get("/health/live").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.05)
     raise TimeoutError(f"the server does not answer:\n{server.log}")
 
 

@@ -16,9 +16,8 @@ import pytest
 from app.telemetry import FORMS, transport
 from app.telemetry.options import SAFE_TO_PROFILE
 from tests.wire import places
-from tests.wire.canaries import Canary, found
 from tests.wire.listener import Listener, listen
-from tests.wire.places import PLACES, PROCESS_CANARIES, Place
+from tests.wire.places import PLACES, PROCESS_CANARIES, Canary, Place, found
 from tests.wire.server import BACKEND, serve
 
 EVERYTHING = {

@@ -26,9 +26,10 @@ import app.privacy
 import app.telemetry
 from app import sentry
 from app.telemetry import EventFilter
+from app.telemetry.sampling import DROPPED
 from app.telemetry.transport import HTTP_LIBRARY, ScrubbingTransport
-from tests.wire.canaries import Canary, found
 from tests.wire.listener import listen
+from tests.wire.places import Canary, found
 from tests.wire.server import command_line, serve
 
 CANARY = Canary(777)
@@ -218,11 +219,14 @@ def test_what_can_not_be_cleaned_is_counted(wire: Wire, monkeypatch: pytest.Monk
     def fail(*_: object) -> None:
         raise RuntimeError(CANARY.text)
 
+    DROPPED.clear()
     monkeypatch.setattr(ScrubbingTransport, "_rebuild", fail)
     report_everything()
     assert wire.bodies == []
-    counted = {"event", "transaction", "span", "log", "trace_metric", "check_in", "session"}
-    assert counted <= transport.dropped.keys()
+    counted = {
+        sample.labels["category"] for metric in DROPPED.collect() for sample in metric.samples
+    }
+    assert {"error", "transaction", "log_item", "trace_metric", "monitor", "session"} <= counted
 
 
 def test_a_client_report_that_the_sdk_adds_to_an_envelope_is_rebuilt(wire: Wire) -> None:

@@ -1,12 +1,18 @@
 """The service as a process: what only a real server shows."""
 
+import os
+import re
+import signal
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.wire.server import Server, command_line, serve
+from tests.wire.server import PATIENCE, Server, command_line, serve
 
 Environment = dict[str, str]
 
@@ -83,22 +89,26 @@ def test_sigterm_ends_it_in_good_order(environment: Environment) -> None:
         assert "Traceback" not in server.log
 
 
+def begin_request(server: Server) -> socket.socket:
+    """Return a connection on which the server waits for a body that does not come."""
+    address = httpx.URL(server.url)
+    caller = socket.create_connection((address.host, address.port))
+    caller.sendall(
+        b"POST /api/v1/projects HTTP/1.1\r\nHost: service.test\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 100\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert caller.recv(1024).startswith(b"HTTP/1.1 100")
+    return caller
+
+
 def test_a_request_that_does_not_end_holds_it_up_no_longer_than_the_timeout(
     environment: Environment,
 ) -> None:
     # stop() has less patience than the request has time.
     limits = {"SHUTDOWN_TIMEOUT": "1", "REQUEST_TIMEOUT": "3600"}
-    with serve({**environment, **limits}) as server:
-        address = httpx.URL(server.url)
-        with socket.create_connection((address.host, address.port)) as caller:
-            caller.sendall(
-                b"POST /api/v1/projects HTTP/1.1\r\nHost: service.test\r\n"
-                b"Content-Type: application/json\r\nContent-Length: 100\r\n"
-                b"Expect: 100-continue\r\n\r\n"
-            )
-            # The server is now waiting for a body that does not come.
-            assert caller.recv(1024).startswith(b"HTTP/1.1 100")
-            assert server.stop() == 0
+    with serve({**environment, **limits}) as server, begin_request(server):
+        assert server.stop() == 0
 
 
 def test_two_workers_serve_one_database(environment: Environment, headers: dict[str, str]) -> None:
@@ -108,7 +118,55 @@ def test_two_workers_serve_one_database(environment: Environment, headers: dict[
             created = httpx.post(f"{server.url}/api/v1/projects", json=project, headers=headers)
             assert created.status_code == 201
         shown = httpx.get(f"{server.url}/api/v1/projects?limit=100", headers=headers).json()
+        route = 'method="POST",route="/api/v1/projects"'
+        assert shows(server, 20, f'http_requests_total{{{route},status="201"}}')
+        assert shows(server, 20, f"http_request_duration_seconds_count{{{route}}}")
+        assert shows(server, 21, 'tenant_requests_total{status="2xx",tenant="acme"}')
         assert server.stop() == 0
         assert server.log.count("Started server process") == 2
     names = {project["name"] for project in shown["items"]}
     assert names.issuperset(f"Shared {number}" for number in range(20))
+
+
+def shows(server: Server, value: int, series: str) -> bool:
+    """Tell whether a series has that value; wait a while, as an answer is sent, then counted."""
+    line = f"{series} {float(value)}"
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if line in httpx.get(f"{server.url}/metrics").text.splitlines():
+            return True
+    return False
+
+
+def workers(server: Server, number: int) -> list[int]:
+    """Wait until that many workers have been started, and return their process ids."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        started = re.findall(r"Started server process \[(\d+)\]", server.log)
+        if len(started) == number:
+            return [int(pid) for pid in started]
+        time.sleep(0.05)
+    raise TimeoutError(f"there are not {number} workers:\n{server.log}")
+
+
+def test_what_workers_counted_outlives_them_and_what_they_were_doing_does_not(
+    environment: Environment, headers: dict[str, str], tmp_path: Path
+) -> None:
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"), "WORKERS": "2"}
+    reads = 'http_requests_total{method="GET",route="/api/v1/projects",status="200"}'
+    each_its_connection = {**headers, "Connection": "close"}
+    with serve({**environment, **shared}) as server, ExitStack() as callers:
+        alice = httpx.Client(headers=each_its_connection, timeout=PATIENCE)
+        callers.enter_context(alice)
+        for started in (2, 4):
+            pids = workers(server, started)
+            for _ in range(10):
+                alice.get(f"{server.url}/api/v1/projects").raise_for_status()
+            assert shows(server, 5 * started, reads)
+            assert shows(server, 0, "http_requests_in_progress")
+            if started == 2:
+                callers.enter_context(begin_request(server))
+                assert shows(server, 1, "http_requests_in_progress")
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+    assert [*Path(tmp_path, "metrics").glob("counter_*.db")]

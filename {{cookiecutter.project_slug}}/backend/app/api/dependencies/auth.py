@@ -10,11 +10,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth import TokenError
 from app.auth.verifier import Principal
+from app.core.context import tell_consent, tenant_id
 from app.core.errors import TENANT_NOT_ACTIVE, Problem
+from app.observability import metrics
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.sentry import set_user_context
 # {% endif %}
-from app.tenancy import admit_operator, identify, is_active
+from app.tenancy import admit_operator, identify, standing_of
 
 TENANT_HEADER = "X-Tenant-ID"
 SYSTEM_SCOPE = "tenants:admin"  # the one that opens the system's door to the database
@@ -37,11 +39,14 @@ async def get_current_user(
     """
     caller = await _verified(request, credentials)
     principal = _in_selected_tenant(request, caller)
+    tenant_id.set(principal.tenant_id)  # a request that is refused from here on is the tenant's too
     # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
     for tenant in dict.fromkeys((caller.tenant_id, principal.tenant_id)):
         await request.app.state.rate_limits.hit(tenant)
-        if not await is_active(tenant):
+        standing = await standing_of(tenant)
+        if standing is None or not standing.is_active:
             raise TenantNotActive
+        tell_consent(standing.telemetry_consent)
     identify(principal.tenant_id, principal.user_id)
     # {% if cookiecutter.include_sentry == "yes" %}
     set_user_context(principal.user_id, principal.tenant_id, principal.email, principal.username)
@@ -83,6 +88,7 @@ async def _verified(
             raise TokenError("several")
         principal: Principal = await request.app.state.verifier.verify(credentials.credentials)
     except TokenError as error:
+        metrics.TOKEN_FAILURES.labels(error.reason).inc()
         log.info("token refused: %s", error.reason)
         raise Unauthenticated from None
     return principal

@@ -1,0 +1,301 @@
+"""Measures what a fault of the telemetry back end does to requests, to memory and to the end.
+
+Runs in the environment of a generated project. Two servers, one whose back end is healthy and one
+whose back end has the fault, take the same load by turns, from a process of its own: requests
+come at their times, however long the answers take, and one in ten of them fails and is reported.
+"""
+
+import argparse
+import asyncio
+import math
+import multiprocessing
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from measures import verdict
+
+ROUNDS = 12
+RATE = 80.0  # requests per second: less than half of what a process answers
+FAILING = 10  # of the requests, one in so many
+QUEUED = 20  # reports before the service is stopped
+WARM_UP = 1000  # requests before memory is looked at, none of which fails
+CALLERS = 4  # at a time, while memory is looked at
+PATIENCE = 60.0  # seconds for an answer
+JUDGED = 30.0  # seconds of load: times of less are chance
+DEAD = ("refuses_the_connection", "never_answers")
+
+EXPECTED = {"/api/v1/projects": 200, "/faulty/charges/7": 500, "/faulty/log": 200}
+READING, FAULTY, LOGGING = EXPECTED
+PLANTED = ("local", "logged", "crumb", "tag", "context", "email", "message")
+
+# What may be measured at most, and what is aimed at.
+P99 = (1.15, 1.05)  # of the healthy run's
+SHUTDOWN = (3.0, 2.0)  # seconds
+GROWTH = (20.0, 5.0)  # megabytes
+UNJUDGED = (math.inf, math.inf)
+
+
+def main() -> int:
+    """Measure, print two tables, and return 1 where a floor is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of load, for each fault")
+    parser.add_argument("--errors", type=int, default=100_000, help="while memory is looked at")
+    parser.add_argument("faults", nargs="*", help="by name; all of them where none is named")
+    arguments = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-") as directory,
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+    ):
+        service = Service(Path(directory), pool)
+        missed = compare_all(service, arguments.faults, arguments.seconds)
+        missed |= watch_memory(service, arguments.errors)
+    return int(missed)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was answered: after how many seconds each time, and what was not as expected."""
+
+    times: list[float]
+    failed: Counter[str]
+
+    @property
+    def p99(self) -> float:
+        """The seconds that one answer in a hundred took longer than."""
+        return statistics.quantiles(self.times, n=100)[-1]
+
+
+class Service:
+    """The generated service with routes that fail, and a process that calls it."""
+
+    def __init__(self, directory: Path, pool: Executor) -> None:
+        # The generated project's own, which this repository's would be taken for.
+        self.server = import_module("tests.wire.server")
+        self.back_ends = import_module("tests.wire.backends")
+        self.pool = pool
+        self.settings = {
+            "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/app.db",
+            "AUTH_LOCAL_KEY_FILE": f"{directory}/issuer.json",
+            "PLANTED_SECRETS": "\n".join(f"{name}=planted" for name in PLANTED),
+        }
+        command_line = partial(self.server.command_line, self.settings)
+        command_line("db", "upgrade")
+        command_line("tenant", "create", "acme")
+        self.token = command_line("token", "--tenant", "acme", "--user", "alice")
+
+    def serving(self, dsn: str) -> AbstractContextManager[Any]:
+        """Serve; reports go to a DSN."""
+        settings = {**self.settings, "SENTRY_DSN": dsn}
+        manager: AbstractContextManager[Any] = self.server.serve(
+            settings, "tests.wire.faulty_app:app"
+        )
+        return manager
+
+    def paced(self, url: str, seconds: float) -> Load:
+        """Send a server requests, each at its time."""
+        return self.pool.submit(in_loop, pace, url, self.token, seconds).result()
+
+    def hammered(self, url: str, path: str, number: int) -> Load:
+        """Send a server a number of requests, as fast as it answers."""
+        return self.pool.submit(in_loop, hammer, url, self.token, path, number).result()
+
+
+# What faults do to requests and to the end.
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a fault did: seconds, in the median of the rounds."""
+
+    requests: int
+    failed: Counter[str]
+    healthy: float
+    faulty: float
+    ratio: float
+    shutdown: float
+
+
+def compare_all(service: Service, names: Sequence[str], seconds: float) -> bool:
+    """Print a line for each fault; return whether a floor is missed."""
+    faults = service.back_ends.FAULTS
+    p99, shutdown = (P99, SHUTDOWN) if seconds >= JUDGED else (UNJUDGED, UNJUDGED)
+    print(f"Faults of the back end: {seconds:g} s of load each, medians of interleaved rounds\n")
+    print(
+        f"{'fault':<30}{'requests':>9}{'failed':>7}{'healthy p99':>13}{'p99':>11}{'ratio':>7}"
+        f"{'shutdown':>18}"
+    )
+    missed = False
+    for name in names or faults:
+        with faults[name]() as back_end:
+            seen = compare(service, back_end.dsn, seconds)
+        missed |= bool(seen.failed) or seen.ratio > p99[0] or seen.shutdown > shutdown[0]
+        print(
+            f"{name:<30}{seen.requests:>9}{seen.failed.total():>7}{seen.healthy * 1e3:>10.1f} ms"
+            f"{seen.faulty * 1e3:>8.1f} ms{seen.ratio:>7.2f}  {verdict(seen.ratio, *p99):<6}"
+            f"{seen.shutdown:>8.2f} s  {verdict(seen.shutdown, *shutdown)}",
+            flush=True,
+        )
+        if seen.failed:
+            print(f"    not as expected: {dict(seen.failed)}", flush=True)
+    return missed
+
+
+def compare(service: Service, dsn: str, seconds: float) -> Compared:
+    """Load a server with a healthy back end and one with this one by turns."""
+    answering = service.back_ends.treating(partial(service.back_ends.answers, 200))
+    with (
+        answering as well,
+        service.serving(well.dsn) as healthy,
+        service.serving(dsn) as faulty,
+    ):
+        rounds: list[dict[str, Load]] = []
+        for turn in range(ROUNDS + 1):
+            order = (healthy, faulty) if turn % 2 else (faulty, healthy)
+            rounds.append({each.url: service.paced(each.url, seconds / ROUNDS) for each in order})
+        shutdown = time_shutdown(service, faulty)
+    del rounds[0]  # connections are made, and caches filled
+    pairs = [(each[healthy.url].p99, each[faulty.url].p99) for each in rounds]
+    loads = [each[faulty.url] for each in rounds]
+    return Compared(
+        requests=sum(len(each.times) for each in loads),
+        failed=sum((each.failed for each in loads), Counter()),
+        healthy=statistics.median(well for well, _ in pairs),
+        faulty=statistics.median(ill for _, ill in pairs),
+        ratio=statistics.median(ill / well for well, ill in pairs),
+        shutdown=shutdown,
+    )
+
+
+def time_shutdown(service: Service, server: Any) -> float:  # noqa: ANN401 - typed where it is from
+    """Return the seconds until a server has ended that has reports to send."""
+    service.hammered(server.url, FAULTY, QUEUED)
+    started = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(PATIENCE)
+    return time.monotonic() - started
+
+
+# What they do to memory.
+
+
+def watch_memory(service: Service, errors: int) -> bool:
+    """Print what memory grows by while errors are reported to nobody; return whether too much."""
+    missed = False
+    print(f"\nMemory over {errors} errors with the back end dead\n")
+    for name in DEAD:
+        with service.back_ends.FAULTS[name]() as back_end, service.serving(back_end.dsn) as server:
+            service.hammered(server.url, READING, WARM_UP)
+            before = memory_of(server.process.pid)
+            seen = service.hammered(server.url, LOGGING, errors)
+            growth = memory_of(server.process.pid) - before
+        missed |= growth > GROWTH[0] or bool(seen.failed)
+        print(
+            f"{name:<30}{seen.failed.total():>7} failed{growth:>+9.1f} MB of {before:.0f} MB  "
+            f"{verdict(growth, *GROWTH)}",
+            flush=True,
+        )
+    return missed
+
+
+def memory_of(process: int) -> float:
+    """Return the megabytes of memory that a process has in use."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# Who calls. It runs in a process of its own, so that it takes no time from a back end.
+
+
+class Caller:
+    """Someone who calls the service over connections that are kept, and counts what is wrong."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.address, self.port = url.removeprefix("http://").split(":")
+        self.token = token
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.load = Load([], Counter())
+
+    async def ask(self, path: str, due: float) -> None:
+        """Ask for a path, at an instant of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(due - loop.time())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                status = await self.status_of(path)
+        except (OSError, EOFError) as error:  # which a time that is up is as well
+            self.load.failed[f"{path} {type(error).__name__}"] += 1
+            return
+        self.load.times.append(loop.time() - due)
+        if status != EXPECTED[path]:
+            self.load.failed[f"{path} {status}"] += 1
+
+    async def status_of(self, path: str) -> int:
+        """Send a request over a connection that is idle, or a new one; read the answer."""
+        if self.idle:
+            reader, writer = self.idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection(self.address, self.port)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {self.token}\r\n\r\n".encode()
+        )
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).lower().splitlines()
+        headers = dict(line.split(b": ", 1) for line in lines if line)
+        await reader.readexactly(int(headers[b"content-length"]))
+        if headers.get(b"connection") == b"close":
+            writer.close()
+        else:
+            self.idle.append((reader, writer))
+        return int(first.split()[1])
+
+
+async def pace(caller: Caller, seconds: float) -> None:
+    """Ask at a rate, whether or not what was asked before is answered."""
+    started = asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as asking:
+        for number in range(max(int(seconds * RATE), FAILING)):
+            path = READING if number % FAILING else FAULTY
+            asking.create_task(caller.ask(path, started + number / RATE))
+
+
+async def hammer(caller: Caller, path: str, number: int) -> None:
+    """Ask for the same again and again, some at a time."""
+    left = iter(range(number))
+
+    async def ask() -> None:
+        for _ in left:
+            await caller.ask(path, asyncio.get_running_loop().time())
+
+    async with asyncio.TaskGroup() as asking:
+        for _ in range(CALLERS):
+            asking.create_task(ask())
+
+
+def in_loop(work: Any, url: str, token: str, *words: Any) -> Load:  # noqa: ANN401 - it is handed on
+    """Call a server in a loop of its own, and return what was answered."""
+    caller = Caller(url, token)
+
+    async def run() -> None:
+        await work(caller, *words)
+        for _, writer in caller.idle:
+            writer.close()
+
+    asyncio.run(run())
+    return caller.load
+
+
+if __name__ == "__main__":
+    sys.exit(main())
