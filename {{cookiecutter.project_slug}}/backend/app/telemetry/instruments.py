@@ -6,16 +6,19 @@ first; a request that is not traced has scopes of its own, where its tags and br
 an error, and no more.
 """
 
+import logging
 import random
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
+from sentry_sdk.integrations.logging import BreadcrumbHandler, LoggingIntegration
 from sentry_sdk.scope import Scope as Notes
 from sentry_sdk.utils import event_from_exception
 from sqlalchemy import Connection, Engine, event
@@ -322,3 +325,27 @@ def _end_span(context: ExecutionContext | None, status: str = "") -> None:
             if status:
                 span.set_status(status)
             span.finish()
+
+
+class Records(LoggingIntegration):
+    """Leaves a breadcrumb of each log record from INFO up, and reports those of errors."""
+
+    def __init__(self, details: bool, logs_level: int | None) -> None:
+        super().__init__(event_level=logging.ERROR, sentry_logs_level=logs_level)
+        if not details:
+            self._breadcrumb_handler = _ShortBreadcrumbs(logging.INFO)
+
+
+class _ShortBreadcrumbs(BreadcrumbHandler):
+    """Leaves a breadcrumb without the text of the record, in place of which a hook puts another."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Leave it, with the record as a hint."""
+        with suppress(Exception):
+            made = {
+                "type": "log",
+                "level": self._logging_to_event_level(record),
+                "category": record.name,
+                "timestamp": datetime.fromtimestamp(record.created, UTC),
+            }
+            sentry_sdk.add_breadcrumb(made, {"log_record": record})
