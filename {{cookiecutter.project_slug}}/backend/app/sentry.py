@@ -109,6 +109,7 @@ def _start(settings: object) -> None:
 
     transport.prove_last_line()
     transport.silence_http_library()
+    transport.let_sdk_log_as_all_do()
     _state.rules = EventFilter(
         getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),

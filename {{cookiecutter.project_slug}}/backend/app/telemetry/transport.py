@@ -331,5 +331,10 @@ def silence_http_library() -> None:
         logging.getLogger(name).addFilter(_is_not_of_a_report)
 
 
+def let_sdk_log_as_all_do() -> None:
+    """Take from the SDK its own way to standard error, which passes by the filter of log lines."""
+    logging.getLogger("sentry_sdk.errors").handlers.clear()
+
+
 def _is_not_of_a_report(record: logging.LogRecord) -> bool:
     return not getattr(_sending, "now", False)

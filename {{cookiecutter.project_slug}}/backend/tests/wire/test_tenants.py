@@ -231,6 +231,22 @@ async def test_of_an_anonymous_tenant_neither_name_nor_user_leaves(
         assert "user-0" not in listener.text
 
 
+async def test_what_fails_before_the_consent_is_known_is_told_without_a_name(
+    serving: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail_for(tenant: str) -> None:
+        raise RuntimeError(f"no database for {tenant}")
+
+    async with serving(1, SENTRY_PRIVACY_MODE="balanced") as call:
+        monkeypatch.setattr("app.api.dependencies.auth.standing_of", fail_for)
+        headers = {"X-Request-ID": "one"}
+        assert (await call(0, "/successes/1", headers=headers)).status_code == 500
+        await asyncio.to_thread(flush)
+        (event,) = listener.items("event")
+        assert event.payload["exception"]["values"][0]["type"] == "RuntimeError"
+        assert "tenant-0" not in listener.text
+
+
 async def test_parents_are_honoured_and_machines_are_not_traced(
     serving: Any, listener: Listener
 ) -> None:
