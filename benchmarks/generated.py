@@ -51,8 +51,9 @@ def bake(directory: Path, name: str, *answers: str) -> Path:
     settings = directory / "cookiecutter.yaml"
     settings.write_text(f"replay_dir: {directory / 'replay'}\n")
     cookiecutter = Path(sys.executable).with_name("cookiecutter")
-    words = ["--no-input", f"project_name={name}", *answers, "--config-file", settings]
-    command = [cookiecutter, directory / "template", *words, "-o", directory]
+    words = ["--no-input", f"project_name={name}", *answers]
+    command: list[str | Path] = [cookiecutter, directory / "template", *words]
+    command += ["--config-file", settings, "-o", directory]
     subprocess.run(command, check=True, capture_output=True)
     return directory / name.lower() / "backend"
 

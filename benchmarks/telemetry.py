@@ -43,6 +43,7 @@ WITH, WITHOUT = Path.cwd(), Path(os.environ["WITHOUT_SENTRY"])
 
 CONNECTIONS = 4
 PATIENCE = 60.0  # seconds for a process to start, or to answer
+LOGGED = 4_000  # characters that are shown of a log
 STEPS = ("bare", "tenancy", "authentication", "edge and logs", "metrics", "telemetry")
 """The contenders over HTTP, each with one part more than the one before."""
 
@@ -235,6 +236,12 @@ class Start:
         return process
 
 
+    def show_logs(self) -> None:
+        """Print the end of what each contender has logged."""
+        for log in self.database.file.parent.glob("*.log"):
+            print(log.stem, log.read_text(errors="replace")[-LOGGED:], sep="\n", file=sys.stderr)
+
+
 async def stop(process: asyncio.subprocess.Process) -> None:
     """Ask a process to end, and see to it."""
     with suppress(ProcessLookupError):
@@ -292,7 +299,11 @@ async def compare_throughput(start: Start, size: Size) -> dict[str, list[float]]
         await start(name, number, "serve", str(ports[name]))
     for port in ports.values():
         await until_ready(port)
-    answered = await by_turns(STEPS, lambda name: load(ports[name], start.database, size), size)
+    try:
+        answered = await by_turns(STEPS, lambda name: load(ports[name], start.database, size), size)
+    except ExceptionGroup:
+        start.show_logs()
+        raise
     print(f"{'requests over HTTP':<24}{'a second':>12}{'of bare':>12}{'of before':>12}")
     before = STEPS[0]
     for name in STEPS:
