@@ -235,7 +235,6 @@ class Start:
         self.stack.push_async_callback(stop, process)
         return process
 
-
     def show_logs(self) -> None:
         """Print the end of what each contender has logged."""
         for log in self.database.file.parent.glob("*.log"):
