@@ -212,7 +212,7 @@ class Start:
         """Start a contender, with a copy of the database."""
         backend = WITH if name in {"telemetry", "none", "stock"} else WITHOUT
         dsn = self.receiver.dsn(number)
-        file = self.database.copy(name)
+        file = self.database.copy(f"{name} {words[0]}")
         variables = {
             **os.environ,
             "PYTHONPATH": f"{backend}:{Path(__file__).parent}",
