@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 IN_GENERATED := PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/generated.py
 
-.PHONY: demo test bench soak
+.PHONY: demo test bench soak pictures
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants apart
@@ -35,6 +35,9 @@ soak: $(VENV)/.test ## look long for counterexamples, leaks and ways to another 
 	@$(IN_GENERATED) isolation_soak.py --minutes $(or $(MINUTES),10)
 	@$(IN_GENERATED) mutate.py $(if $(MINUTES),--sample 12)
 	@SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest tests/test_schema.py
+
+pictures: $(VENV)/.test ## run the service under load beside a real Prometheus, and draw each dashboard into docs/
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/pictures.py
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.13")'

@@ -19,12 +19,13 @@ from template_source import REPOSITORY
 
 DASHBOARDS = {"dashboard.json": "dashboard.svg", "telemetry.json": "telemetry.svg"}
 
-COLUMNS, WIDTH, HEIGHT, GAP = 3, 390, 220, 12
+COLUMNS, WIDTH, HEIGHT, GAP = 3, 390, 208, 12
 PLOT_TOP, PLOT_LEFT, PLOT_RIGHT = 42, 54, 10
 PLOT_HEIGHT, LEGEND_LINE = 112, 16
 HEAD, ROW = 60, 34
 LONGEST_GAP = 2.0  # seconds from one value to the next
 EDGE = 10.0  # pixels around what is in a panel
+STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)  # where a scale may end
 MOST_NAMED = 8  # series in a legend
 CHARACTER = 6.0  # pixels, on average
 COLOURS = ("#2f81f7", "#d1822c", "#2da44e", "#cf4a4a", "#8250df", "#0a8a8a", "#b0862a", "#7d8590")
@@ -156,11 +157,11 @@ def _panel(panel: Panel, lines: Sequence[Line], seen: Seen) -> Iterator[str]:
 
 
 def _round_up(value: float) -> float:
-    """Return the next number that is 1, 2 or 5 times a power of ten."""
+    """Return the next number that is one of these steps of a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999)
+    return next(step * power for step in STEPS if step * power >= value * 0.999)
 
 
 def _grid(panel: Panel, scale: Scale, seen: Seen) -> Iterator[str]:

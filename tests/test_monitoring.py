@@ -14,7 +14,7 @@ import yaml
 
 from bakery import ALL_CHOSEN, PROJECT, Bakery
 from environments import Environment
-from monitored import PHASES, Seen, configuration, filled, named, panels, watched
+from monitored import PHASES, Panel, Seen, configuration, filled, named, panels, watched
 from pictures import draw
 from template_source import REPOSITORY
 
@@ -126,7 +126,7 @@ def test_each_alert_is_tried(bakery: Bakery) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=str)
-def test_each_panel_is_of_the_service_that_is_chosen(panel: Any) -> None:
+def test_each_panel_is_of_the_service_that_is_chosen(panel: Panel) -> None:
     for _, query in panel.queries:
         selectors = list(SELECTOR.finditer(query))
         assert selectors
@@ -157,7 +157,7 @@ def test_every_request_of_the_run_was_answered(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=str)
-def test_each_query_of_a_panel_returns_data(seen: Seen, panel: Any) -> None:
+def test_each_query_of_a_panel_returns_data(seen: Seen, panel: Panel) -> None:
     for legend, query in panel.queries:
         found = seen.series(filled(query, seen.prometheus.job))
         numbers = [value for series in found for _, value in series.points]
@@ -191,7 +191,7 @@ def assert_taken_for_what_it_is(query: str, types: dict[str, str], metrics: str)
 
 @pytest.mark.parametrize("panel", PANELS, ids=str)
 def test_a_panel_takes_metrics_for_what_they_are(
-    seen: Seen, types: dict[str, str], panel: Any
+    seen: Seen, types: dict[str, str], panel: Panel
 ) -> None:
     for _, query in panel.queries:
         assert_taken_for_what_it_is(query, types, seen.metrics)
@@ -204,10 +204,13 @@ def test_rules_take_metrics_for_what_they_are(
         assert_taken_for_what_it_is(rule["expr"], types, seen.metrics)
 
 
-def test_each_alert_is_raised_by_what_went_wrong_and_no_other_is(seen: Seen) -> None:
+def test_each_alert_is_raised_by_what_went_wrong(seen: Seen) -> None:
     raised = {series.labels["alertname"] for series in seen.series("ALERTS")}
-    assert raised == {name for phase in PHASES for name in phase.raises}
-    assert raised == ALERTS | OF_TELEMETRY - {"ServiceDown"}
+    expected = {name for phase in PHASES for name in phase.raises}
+    assert expected == (ALERTS | OF_TELEMETRY) - {"ServiceDown"}
+    # A scrape may time out where everything waits for a processor; two minutes of that do not.
+    assert raised - {"ServiceDown"} == expected
+    assert not seen.series('ALERTS{alertname="ServiceDown",alertstate="firing"}')
 
 
 def test_every_rule_was_evaluated_and_what_it_tells_names_what_it_is_about(seen: Seen) -> None:
