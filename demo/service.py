@@ -77,7 +77,7 @@ def running(project: Path, **settings: str) -> Iterator[str]:
         process = subprocess.Popen(
             ["make", "run"],
             cwd=project,
-            env=environment(PORT=str(port), **settings),
+            env=environment(PORT=str(port), ENVIRONMENT="development", **settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

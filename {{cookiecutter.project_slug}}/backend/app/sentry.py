@@ -16,7 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from app.core.context import current_request_id, telemetry_consent
-from app.observability import Failure
+from app.observability import Failure, was_logged
 from app.privacy import scrub_string
 from app.telemetry import (
     ANONYMOUS,
@@ -109,6 +109,7 @@ def _start(settings: object) -> None:
 
     transport.prove_last_line()
     transport.silence_http_library()
+    transport.let_sdk_log_as_all_do()
     _state.rules = EventFilter(
         getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),
@@ -184,7 +185,17 @@ def _stop(timeout: float) -> None:
 
 def _admit(event: Event, hint: Hint) -> Event | None:
     """Decide whether a report is sent at all, before it is made."""
-    return _state.sampling.admit(event, hint) if _state.on else event
+    if not _state.on:
+        return event
+    return None if _is_known(hint) else _state.sampling.admit(event, hint)
+
+
+def _is_known(hint: Hint) -> bool:
+    """Whether an error boundary has logged the exception, which has reported it."""
+    match hint.get("exc_info"):
+        case (_, BaseException() as error, _) if "log_record" not in hint:
+            return was_logged(error)
+    return False
 
 
 def _rules() -> EventFilter:

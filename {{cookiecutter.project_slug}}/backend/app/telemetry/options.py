@@ -15,13 +15,11 @@ from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.integrations.fastapi import FastApiIntegration
 from sentry_sdk.integrations.httpx import HttpxIntegration
-from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
-from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
-from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
 from app.core.environment import Process, detect_environment, release_of
+from app.telemetry.instruments import Queries, Records, Requests
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -40,7 +38,7 @@ COLLECTION_OFF: Final[Mapping[str, object]] = {
     "trace_propagation_targets": [],  # no trace header, and no baggage, to any other host
     "strict_trace_continuation": True,  # the trace of another organisation is not continued
     "spotlight": False,  # SENTRY_SPOTLIGHT=1 would send past the transport, with PII
-    "debug": False,  # SENTRY_DEBUG=1 would write what is dropped to standard error
+    "debug": False,  # SENTRY_DEBUG=1 would have the SDK log what it does
 }
 
 COLLECTION_ON: Final[Mapping[str, Callable[[], Options]]] = {
@@ -59,7 +57,10 @@ RATES: Final[Mapping[str, tuple[float, float]]] = {
     "staging": (0.5, 0.1),
     "production": (0.1, 0.01),
 }
-"""Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment."""
+"""Shares of traced and of profiled requests by environment, for SENTRY_SAMPLING=environment.
+
+In development the SDK tells in the log what it does, too.
+"""
 
 
 SAFE_TO_PROFILE: Final = sys.version_info >= (3, 12)
@@ -77,8 +78,10 @@ def sdk_options(settings: object) -> Options:
     environment = _environment(settings)
     traces = float(getattr(settings, "SENTRY_TRACES_SAMPLE_RATE", 0.0))
     profiles = float(getattr(settings, "SENTRY_PROFILES_SAMPLE_RATE", 0.0))
+    is_debugging = False
     if getattr(settings, "SENTRY_SAMPLING", "explicit") == "environment":
         traces, profiles = RATES.get(environment, RATES["production"])
+        is_debugging = environment == "development"
     options: Options = {
         "dsn": settings.SENTRY_DSN,  # type: ignore[attr-defined]  # the caller has looked
         "environment": environment,
@@ -95,6 +98,7 @@ def sdk_options(settings: object) -> Options:
         "auto_enabling_integrations": False,
         "integrations": _integrations(settings),
         **COLLECTION_OFF,
+        "debug": is_debugging,
     }
     for name, turned_on in COLLECTION_ON.items():
         if is_on(settings, name):
@@ -122,17 +126,19 @@ def _requests_to(host: str) -> str:
 
 def _integrations(settings: object) -> list[Integration]:
     logs = logging.INFO if is_on(settings, "SENTRY_INCLUDE_LOGS") else None
-    integrations = [
-        FastApiIntegration(),
-        StarletteIntegration(),
-        SqlalchemyIntegration(),
+    details = getattr(settings, "SENTRY_PRIVACY_MODE", "strict") == "balanced"
+    integrations: list[Integration] = [
+        Requests(details),
+        Queries(),
         AsyncioIntegration(task_spans=False),
-        LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=logs),
+        Records(details, logs),
         DedupeIntegration(),  # the log of an exception that is reported already
         ExcepthookIntegration(),
         ThreadingIntegration(),
         AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
     ]
+    if is_on(settings, "SENTRY_INCLUDE_REQUEST_BODIES"):
+        integrations.append(FastApiIntegration())  # which reads them
     if is_on(settings, "SENTRY_INCLUDE_ARGV"):
         integrations.append(ArgvIntegration())
     if is_on(settings, "SENTRY_INCLUDE_MODULES"):

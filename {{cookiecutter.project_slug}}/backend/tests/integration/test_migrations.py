@@ -1,23 +1,33 @@
 """The schema that migrations make: what the models say, reversible, and protected by itself."""
 
 import asyncio
+import os
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
+import httpx
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
 
+from app.auth import issuer
 from app.core.config import Settings
 from app.db import engines
+from app.main import create_app
 from app.projects.models import Project
 from app.tenancy import lifecycle, tenant_session
 from app.tenancy.session import as_owner
-from tests.catalogue import Schema, alembic, read_postgresql, read_sqlite
+from migrations import partitions
+from tests.catalogue import Database, Schema, alembic, read_postgresql, read_sqlite
+from tests.conftest import BACKEND
 from tests.servers import Cluster
 
 PARTITIONS = {"sqlite": None, "postgresql": None, "partitions": 3}
@@ -167,3 +177,186 @@ def test_a_migration_of_rows_lifts_the_protection_for_itself_alone(settings: Set
     assert look(rows_renamed) == 0
     assert look(rows_renamed_unforced) == 1
     assert look(rows_renamed) == 0
+
+
+# Tables divided by hash of the tenant: asked for once, then nobody has to think of it.
+
+
+COUNT = 3
+TENANTS = [f"tenant-{number}" for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster) -> Database:
+    return Database(cluster, partitions=COUNT)
+
+
+@pytest.fixture(scope="module")
+def unpartitioned(cluster: Cluster) -> Database:
+    return Database(cluster)
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    engines.configure(database.settings)
+    app = create_app(database.settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as made:
+            yield made
+
+
+@pytest.mark.anyio
+async def test_the_service_notices_nothing_of_partitions(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    for tenant in TENANTS:
+        await lifecycle.create(tenant)
+        headers = {
+            "Authorization": f"Bearer {issuer.issue(database.settings, tenant, 'alice', '')}"
+        }
+        for name in ("Apollo", "Gemini"):
+            made = await client.post("/api/v1/projects", json={"name": name}, headers=headers)
+            assert made.status_code == 201
+        again = await client.post("/api/v1/projects", json={"name": "Apollo"}, headers=headers)
+        gone = await client.delete(f"/api/v1/projects/{made.json()['id']}", headers=headers)
+        assert (again.status_code, gone.status_code) == (409, 204)
+        listed = await client.get("/api/v1/projects", headers=headers)
+        assert [item["name"] for item in listed.json()["items"]] == ["Apollo"]
+    exported = [table async for table, _ in lifecycle.export(TENANTS[0])]
+    erased = [step async for step in lifecycle.erase(TENANTS[0])]
+    assert exported == ["projects"]
+    assert erased[-1].left == {"projects": 0, "tasks": 0}
+
+    async def read(connection: asyncpg.Connection) -> set[str]:
+        rows = await connection.fetch("SELECT tableoid::regclass::text FROM projects")
+        return {row[0] for row in rows}
+
+    assert await database.read(read) == {f"projects_{rest}" for rest in range(COUNT)}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("role", ["DATABASE_URL", "SYSTEM_DATABASE_URL", "MIGRATION_DATABASE_URL"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT FROM projects_0",
+        "DELETE FROM projects_0",
+        "UPDATE projects_0 SET name = 'mine'",
+        "INSERT INTO tenants_0 VALUES ('mine', 'active', now())",
+    ],
+)
+async def test_no_role_reaches_a_partition_but_through_its_table(
+    database: Database, role: str, statement: str
+) -> None:
+    url = make_url(database.settings.database_urls[role]).set(drivername="postgresql")
+    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+    try:
+        assert (await connection.execute(statement)).endswith(" 0")  # the owner is shown no row
+    except asyncpg.InsufficientPrivilegeError:
+        pass
+    else:
+        assert role == "MIGRATION_DATABASE_URL"
+    finally:
+        await connection.close()
+
+
+LATER = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "later"
+down_revision = {head!r}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "notes",
+        sa.Column("tenant_id", sa.String(63), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+        sa.PrimaryKeyConstraint("tenant_id", "id"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("notes")
+"""
+
+
+def test_a_later_migration_makes_partitions_without_being_told(
+    database: Database, tmp_path: Path
+) -> None:
+    engines.configure(database.settings)
+    config = alembic()
+    head = ScriptDirectory.from_config(config).get_current_head()
+    (tmp_path / "later.py").write_text(LATER.format(head=head))
+    places = (str(BACKEND / "migrations" / "versions"), str(tmp_path))
+    config.set_main_option("version_locations", os.pathsep.join(places))
+    command.upgrade(config, "head")
+    made = database.look(read_postgresql)
+    command.downgrade(config, "-1")
+    left = database.look(read_postgresql)
+    notes = {table.name: table for table in made.tables if table.name.startswith("notes")}
+    assert notes.keys() == {"notes", *(f"notes_{rest}" for rest in range(COUNT))}
+    like = next(table for table in made.tables if table.name == "projects")
+    assert {(table.is_forced, table.policies) for table in notes.values()} == {
+        (True, like.policies)
+    }
+    assert not [table for table in left.tables if table.name in notes]
+
+
+BY_APP = ("app", "db", "upgrade", "--partitions", "{}")
+BY_ALEMBIC = ("alembic", "-x", "partitions={}", "upgrade", "head")
+
+
+def upgrade(program: tuple[str, ...], urls: dict[str, str], count: int) -> tuple[int, str]:
+    """Migrate as an operator does; return the code, and the complaint."""
+    done = subprocess.run(
+        [sys.executable, "-m", *(word.format(count) for word in program)],
+        cwd=BACKEND,
+        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **urls},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("program", [BY_APP, BY_ALEMBIC])
+def test_the_number_of_partitions_stays_as_it_is(
+    database: Database, program: tuple[str, ...]
+) -> None:
+    urls = database.settings.database_urls
+    assert upgrade(program, urls, COUNT) == (0, "")
+    refusal = f"The tables of this database have {COUNT} partitions: that can't be changed.\n"
+    assert upgrade(program, urls, COUNT + 1) == (1, refusal)
+
+
+def test_tables_that_are_there_are_not_divided(unpartitioned: Database) -> None:
+    refusal = "The tables of this database have no partitions: that can't be changed.\n"
+    assert upgrade(BY_APP, unpartitioned.settings.database_urls, 8) == (1, refusal)
+
+
+def test_sqlite_has_no_partitions(tmp_path: Path) -> None:
+    refusal = "Partitions are for PostgreSQL: DATABASE_URL names another database.\n"
+    url = f"sqlite+aiosqlite:///{tmp_path}/app.db"
+    assert upgrade(BY_APP, {"DATABASE_URL": url}, 8) == (1, refusal)
+
+
+@pytest.mark.parametrize("count", ["0", "1", "-2", "1025", "2.0", "two", "\u0662", "", "9" * 5000])
+def test_a_number_that_can_not_be_is_refused(unpartitioned: Database, count: str) -> None:
+    engines.configure(unpartitioned.settings)
+    with pytest.raises(SystemExit, match=r"^The number of partitions is 2 to 1024\.$"):
+        command.upgrade(alembic(count), "head")
+
+
+class NoMemoryForLocksError(Exception):
+    sqlstate = "53200"
+
+
+def test_too_many_for_the_server_are_refused_with_what_to_do() -> None:
+    # Bringing a server to it takes a minute; its answer is this one.
+    with pytest.raises(SystemExit, match="larger max_locks"), partitions.made(COUNT):
+        raise DBAPIError("CREATE TABLE", {}, NoMemoryForLocksError())

@@ -418,11 +418,37 @@ def test_tests_are_sampled_as_development_is() -> None:
     assert options.RATES["test"] == options.RATES["development"]
 
 
-def test_sampling_follows_the_environment_where_that_is_asked_for() -> None:
-    start(SENTRY_SAMPLING="environment", SENTRY_ENVIRONMENT="production")
-    assert sentry_sdk.get_client().options["traces_sample_rate"] == 0.1
-    start(SENTRY_SAMPLING="explicit", SENTRY_ENVIRONMENT="production")
-    assert sentry_sdk.get_client().options["traces_sample_rate"] == 1.0
+@pytest.mark.parametrize(
+    ("label", "traces", "profiles", "debug"),
+    [
+        ("development", 1.0, None, True),
+        ("test", 1.0, None, False),
+        ("staging", 0.5, 0.1, False),
+        ("production", 0.1, 0.01, False),
+        ("somewhere else", 0.1, 0.01, False),
+    ],
+)
+def test_sampling_follows_the_environment_where_that_is_asked_for(
+    label: str, traces: float, profiles: float | None, debug: bool
+) -> None:
+    for asked in ("environment", "explicit"):
+        start(SENTRY_SAMPLING=asked, SENTRY_ENVIRONMENT=label, SENTRY_TRACES_SAMPLE_RATE=0.3)
+        options = sentry_sdk.get_client().options
+        told = [options[name] for name in ("traces_sample_rate", "profiles_sample_rate", "debug")]
+        rate = options["traces_sampler"]({"parent_sampled": None})
+        if asked == "environment":
+            assert [*told, rate] == [traces, profiles, debug, traces]
+        else:
+            assert (told[0], told[2], rate) == (0.3, False, 0.3)
+
+
+def test_what_the_sdk_says_of_itself_passes_the_filter_of_log_lines(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    start(SENTRY_SAMPLING="environment", SENTRY_ENVIRONMENT="development")
+    logging.getLogger("sentry_sdk.errors").warning("mailed %s", PERSON)
+    assert caplog.messages[-1] == f"mailed {PERSON}"  # of which our formatter makes the line
+    assert PERSON not in capsys.readouterr().err
 
 
 def test_collection_is_off() -> None:
@@ -432,7 +458,7 @@ def test_collection_is_off() -> None:
         assert name == "data_collection" or held[name] == value
     assert not held["data_collection"]["provided_by_user"]
     assert set(sentry_sdk.get_client().integrations) == {
-        *("fastapi", "starlette", "sqlalchemy", "asyncio", "logging", "dedupe"),
+        *("requests", "queries", "asyncio", "logging", "dedupe"),
         *("excepthook", "threading", "atexit"),
     }
 

@@ -18,6 +18,7 @@ from app.api.dependencies.auth import CurrentUser
 from app.auth import issuer
 from app.core.config import Settings
 from app.main import create_app
+from app.observability import error_boundary
 from app.telemetry.sampling import DROPPED, SENT
 from app.tenancy import lifecycle
 from app.tenancy.models import TelemetryConsent
@@ -56,6 +57,7 @@ def serving(sqlite_template: Path, tmp_path: Path, listener: Listener) -> Any:
         app = create_app(settings)
         app.add_api_route("/failures/{number}", fail)
         app.add_api_route("/successes/{number}", succeed)
+        app.add_api_route("/bounded/{number}", fail_in_a_thread)
         DROPPED.clear()
         SENT.clear()
         async with app.router.lifespan_context(app), client_of(app) as client:
@@ -68,6 +70,11 @@ def serving(sqlite_template: Path, tmp_path: Path, listener: Listener) -> Any:
 
 async def fail(number: int, user: CurrentUser) -> None:
     await asyncio.sleep(0)
+    raise RuntimeError("a failure")
+
+
+@error_boundary("count to a number")
+def fail_in_a_thread(number: int, user: CurrentUser) -> None:
     raise RuntimeError("a failure")
 
 
@@ -147,6 +154,19 @@ async def test_errors_of_interleaved_tenants_arrive_under_their_own_and_add_up(
         assert events
 
 
+async def test_what_a_boundary_has_logged_is_one_error_and_marks_its_span(
+    serving: Any, listener: Listener
+) -> None:
+    async with serving(1, SENTRY_TRACES_SAMPLE_RATE=1.0) as call:
+        assert (await call(0, "/bounded/1")).status_code == 500
+        await asyncio.to_thread(flush)
+        (event,) = listener.items("event")
+        assert event.payload["exception"]["values"][0]["type"] == "RuntimeError"
+        assert tags(event)["tenant_id"] == "tenant-0"
+        (trace,) = listener.items("transaction")
+        assert trace.payload["contexts"]["trace"]["status"] == "internal_error"
+
+
 async def test_a_noisy_tenant_costs_a_quiet_one_nothing(serving: Any, listener: Listener) -> None:
     noisy, quiet, budget = 600, 30, 50
     async with serving(2, SENTRY_ERRORS_PER_MINUTE=budget) as call:
@@ -209,6 +229,22 @@ async def test_of_an_anonymous_tenant_neither_name_nor_user_leaves(
         assert tags(event)["request_id"] == "one"
         assert "tenant-0" not in listener.text
         assert "user-0" not in listener.text
+
+
+async def test_what_fails_before_the_consent_is_known_is_told_without_a_name(
+    serving: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail_for(tenant: str) -> None:
+        raise RuntimeError(f"no database for {tenant}")
+
+    async with serving(1, SENTRY_PRIVACY_MODE="balanced") as call:
+        monkeypatch.setattr("app.api.dependencies.auth.standing_of", fail_for)
+        headers = {"X-Request-ID": "one"}
+        assert (await call(0, "/successes/1", headers=headers)).status_code == 500
+        await asyncio.to_thread(flush)
+        (event,) = listener.items("event")
+        assert event.payload["exception"]["values"][0]["type"] == "RuntimeError"
+        assert "tenant-0" not in listener.text
 
 
 async def test_parents_are_honoured_and_machines_are_not_traced(

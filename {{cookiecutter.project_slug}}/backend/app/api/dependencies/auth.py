@@ -40,6 +40,7 @@ async def get_current_user(
     caller = await _verified(request, credentials)
     principal = _in_selected_tenant(request, caller)
     tenant_id.set(principal.tenant_id)  # a request that is refused from here on is the tenant's too
+    tell_consent("anonymous")  # what fails before it is known what may be told, tells little
     # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
     for tenant in dict.fromkeys((caller.tenant_id, principal.tenant_id)):
         await request.app.state.rate_limits.hit(tenant)
