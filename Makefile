@@ -29,10 +29,11 @@ bench: $(VENV)/.bench ## measure generation, privacy, isolation and tokens, besi
 	@$(BIN)/python benchmarks/privacy.py --size $(or $(SIZE),full) $(ARGS)
 	@$(IN_GENERATED) isolation.py tokens.py --size $(or $(SIZE),full)
 
-soak: $(VENV)/.test ## look long for counterexamples, leaks and ways to another tenant; MINUTES=1 for a shorter look
+soak: $(VENV)/.test ## look long for counterexamples, leaks, faults that show and ways to another tenant; MINUTES=1 for a shorter look
 	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 	@$(IN_GENERATED) isolation_soak.py --minutes $(or $(MINUTES),10)
+	@$(IN_GENERATED) faults.py $(if $(MINUTES),--seconds 3 --errors 1000)
 	@$(IN_GENERATED) mutate.py $(if $(MINUTES),--sample 12)
 	@SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest tests/test_schema.py
 

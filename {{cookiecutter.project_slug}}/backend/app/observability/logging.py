@@ -96,16 +96,21 @@ _encode: Final = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 # Texts.
 
 
+def _escape(text: str) -> str:
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def _visible(text: str) -> str:
-    """Return a text in one line, with a mark for each sign that is no sign to be seen.
+    """Return a scrubbed text in one line, with a mark for each sign that is no sign to be seen.
 
     So are line breaks of all kinds, escapes, and what turns the direction of writing.
     """
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    # What such a sign kept apart, its mark joins: there may be more to be found now.
+    return _escape(get_pii_filter().filter_string(_escape(text)))
 
 
 def _scrub(text: str) -> str:
@@ -142,7 +147,7 @@ class _Copy:
     def of(self, value: object, depth: int = 0) -> object:
         """Return what the PII filter can look at; what fails to say what it is, is told as such."""
         self._left -= _LEAST_COST
-        if self._left < 0 or depth > DEEPEST:
+        if depth > DEEPEST:
             return CUT
         try:
             return self._of(value, depth + 1)
@@ -168,15 +173,17 @@ class _Copy:
 
     def _items(self, mapping: Mapping[object, object], depth: int) -> Iterator[tuple[str, object]]:
         for key, value in mapping.items():
-            yield str(self.of(key, depth)), self.of(value, depth)
             if self._left < 0:
+                yield CUT, CUT
                 return
+            yield str(self.of(key, depth)), self.of(value, depth)
 
     def _elements(self, values: Collection[object], depth: int) -> Iterator[object]:
         for value in values:
-            yield self.of(value, depth)
             if self._left < 0:
+                yield CUT
                 return
+            yield self.of(value, depth)
 
 
 def _shown(value: object) -> object:
