@@ -24,10 +24,10 @@ demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants
 test: $(VENV)/.test ## prove the template: every combination, and what each generates
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.bench ## measure generation, privacy, isolation and tokens, beside what is plain; SIZE=smallest for a quick look
+bench: $(VENV)/.bench ## measure generation, privacy, isolation, tokens and telemetry, beside what is plain; SIZE=smallest for a quick look
 	@$(BIN)/python benchmarks/generation.py --size $(or $(SIZE),full)
 	@$(BIN)/python benchmarks/privacy.py --size $(or $(SIZE),full) $(ARGS)
-	@$(IN_GENERATED) isolation.py tokens.py --size $(or $(SIZE),full)
+	@$(IN_GENERATED) isolation.py tokens.py telemetry.py --size $(or $(SIZE),full)
 
 soak: $(VENV)/.test ## look long for counterexamples, leaks, faults that show and ways to another tenant; MINUTES=1 for a shorter look
 	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py

@@ -111,7 +111,9 @@ def scrub_string(text: str) -> str:
     if known is not None:
         return known
     scrubbed = _scrub_json(text) or scrub_text(text)
-    return text if scrubbed == text else _scrubbed.keep(text, scrubbed)
+    if scrubbed == text and text in known_clean:
+        return text
+    return _scrubbed.keep(text, scrubbed)
 
 
 _JSON = re.compile(r"[\[{][\[{]?\s?\"")

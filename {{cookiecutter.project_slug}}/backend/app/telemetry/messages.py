@@ -399,7 +399,12 @@ def names_monitor(slug: str) -> bool:
 
 def names_logger(file: str, name: str) -> bool:
     """Whether the source of a loaded module asks for a logger of this name."""
-    return file in _files(len(sys.modules)) and _calls(file, "getLogger", name)
+    return _asks_for_logger(file, name, len(sys.modules))
+
+
+@lru_cache(maxsize=512)
+def _asks_for_logger(file: str, name: str, count: int) -> bool:
+    return file in _files(count) and _calls(file, "getLogger", name)
 
 
 def _calls(file: str, function: str, text: str) -> bool:

@@ -15,13 +15,11 @@ from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.integrations.fastapi import FastApiIntegration
 from sentry_sdk.integrations.httpx import HttpxIntegration
-from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
-from sentry_sdk.integrations.sqlalchemy import SqlalchemyIntegration
-from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
 from app.core.environment import Process, detect_environment, release_of
+from app.telemetry.instruments import Queries, Records, Requests
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -128,17 +126,19 @@ def _requests_to(host: str) -> str:
 
 def _integrations(settings: object) -> list[Integration]:
     logs = logging.INFO if is_on(settings, "SENTRY_INCLUDE_LOGS") else None
-    integrations = [
-        FastApiIntegration(),
-        StarletteIntegration(),
-        SqlalchemyIntegration(),
+    details = getattr(settings, "SENTRY_PRIVACY_MODE", "strict") == "balanced"
+    integrations: list[Integration] = [
+        Requests(details),
+        Queries(),
         AsyncioIntegration(task_spans=False),
-        LoggingIntegration(level=logging.INFO, event_level=logging.ERROR, sentry_logs_level=logs),
+        Records(details, logs),
         DedupeIntegration(),  # the log of an exception that is reported already
         ExcepthookIntegration(),
         ThreadingIntegration(),
         AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
     ]
+    if is_on(settings, "SENTRY_INCLUDE_REQUEST_BODIES"):
+        integrations.append(FastApiIntegration())  # which reads them
     if is_on(settings, "SENTRY_INCLUDE_ARGV"):
         integrations.append(ArgvIntegration())
     if is_on(settings, "SENTRY_INCLUDE_MODULES"):

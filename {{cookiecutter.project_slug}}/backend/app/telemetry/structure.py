@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from datetime import datetime
 from types import FunctionType
 from typing import Final, Literal, TypeAlias
 
@@ -135,6 +136,8 @@ def count(value: object) -> JSON:
 
 def timestamp(value: object) -> JSON:
     """Keep a point in time from 2020 to tomorrow, as seconds or as RFC 3339."""
+    if isinstance(value, datetime):
+        value = value.timestamp()
     if isinstance(value, str):
         return value if _TIME.fullmatch(value) else None
     # A date of birth and the number of a phone lie before and behind.

@@ -458,7 +458,7 @@ def test_collection_is_off() -> None:
         assert name == "data_collection" or held[name] == value
     assert not held["data_collection"]["provided_by_user"]
     assert set(sentry_sdk.get_client().integrations) == {
-        *("fastapi", "starlette", "sqlalchemy", "asyncio", "logging", "dedupe"),
+        *("requests", "queries", "asyncio", "logging", "dedupe"),
         *("excepthook", "threading", "atexit"),
     }
 

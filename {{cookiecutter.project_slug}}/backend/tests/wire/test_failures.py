@@ -141,7 +141,7 @@ def breakable() -> Iterator[tuple[Any, str]]:
 CALLED = {
     *("set_user_context", "clear_user_context", "capture_message", "capture_exception"),
     *("add_breadcrumb", "set_tag", "set_context", "capture_envelope", "flush"),
-    "record_lost_event",
+    *("record_lost_event", "emit"),
 }
 OURS = [each for each in breakable() if each[1] not in CALLED]
 THEIRS: list[tuple[Any, str]] = [
