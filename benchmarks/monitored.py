@@ -304,10 +304,10 @@ class Phase:
 
 
 QUIET = {"acme": 2.0, "globex": 1.0}
-BUSY = {"acme": 20.0, "globex": 4.0, "initech": 10.0}
+BUSY = {"acme": 20.0, "globex": 6.0, "initech": 10.0}
 PHASES = (
     Phase("quiet", 12, QUIET),
-    Phase("tokens are refused", 12, {**QUIET, REFUSED: 60.0}, raises=("TokenFailures",)),
+    Phase("tokens are refused", 12, {**QUIET, REFUSED: 90.0}, raises=("TokenFailures",)),
     Phase("load", 15, BUSY),
     Phase(
         "globex fails",
