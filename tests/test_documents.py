@@ -37,6 +37,7 @@ DSN = "https://public@sentry.example.com/1"  # which stands for a reader's own
 
 # What a block may hold and this file does not run, and what does instead.
 RUN_ELSEWHERE = {
+    "make pictures": "test_monitoring.py draws the same of a shorter run",
     "make e2e": "test_generated_suites.py, with a real server for reports",
     "make test": "the template's is this very run; test_generated_suites.py runs the generated",
     "docker compose up": "test_deploy.py runs what is in the file, without Docker",

@@ -13,8 +13,8 @@ import re
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Set
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -37,7 +37,7 @@ from structlog.dev import (
 from app.core import context
 from app.core.config import Settings
 from app.core.environment import release_of
-from app.observability import is_news
+from app.observability import is_news, metrics
 from app.privacy import get_pii_filter, last_component
 from app.privacy.patterns import ONLY_ID
 from app.privacy.text import CUT, shorten
@@ -73,9 +73,6 @@ OF_RECORDS: Final = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 )
 """Names that `logging` itself gives a meaning on a record; all others are a caller's."""
-
-dropped: Final[Counter[str]] = Counter()
-"""How many lines could not be written, by the reason, such as `ENOSPC`."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
@@ -460,7 +457,9 @@ class StandardError(logging.Handler):
         """Count what could not be written. Whoever logged is not told: the service goes on."""
         error = sys.exception()
         number = error.errno if isinstance(error, OSError) else None
-        dropped[errno.errorcode.get(number or 0, type(error).__name__)] += 1
+        reason = errno.errorcode.get(number or 0, type(error).__name__)
+        with suppress(Exception):  # the same disk may hold what worker processes count in
+            metrics.LOG_LINES_DROPPED.labels(reason).inc()
 
 
 # The process.

@@ -25,6 +25,7 @@ import pytest
 import structlog
 import uvicorn
 from fastapi import BackgroundTasks, FastAPI
+from prometheus_client import REGISTRY
 
 from app.api.dependencies.auth import CurrentUser
 from app.auth import issuer
@@ -32,6 +33,7 @@ from app.core import context
 from app.core.config import Settings
 from app.main import create_app
 from app.observability import logging as log_lines
+from app.observability import metrics
 from app.observability.logging import (
     DEEPEST,
     FIELDS,
@@ -616,6 +618,10 @@ def test_where_the_filter_fails_nothing_is_told_but_the_place(
         assert "[not logged: test_logging:1, the filter failed (RuntimeError)]" in text
 
 
+def lines_dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("log_lines_dropped_total", {"reason": reason}) or 0
+
+
 class Broken(io.StringIO):
     """A stream that takes half of a line, and fails."""
 
@@ -645,7 +651,7 @@ def test_a_line_that_can_not_be_written_is_counted_and_the_next_one_is_whole(
     monkeypatch.setattr(sys, "stderr", stream)
     handler = StandardError()
     handler.setFormatter(ScrubbingFormatter())
-    before = log_lines.dropped[reason]
+    before = lines_dropped(reason)
     handler.handle(record_of("first"))
     stream.error = error
     handler.handle(record_of("second"))
@@ -653,14 +659,15 @@ def test_a_line_that_can_not_be_written_is_counted_and_the_next_one_is_whole(
     handler.handle(record_of("third"))
     first, _, third = stream.getvalue().splitlines()
     assert (json.loads(first)["message"], json.loads(third)["message"]) == ("first", "third")
-    assert log_lines.dropped[reason] == before + 1
+    assert lines_dropped(reason) == before + 1
 
 
 def test_without_standard_error_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
+    before = lines_dropped("AttributeError")
     configured = StandardError()
     configured.handle(record_of("x"))
-    assert log_lines.dropped["AttributeError"] >= 1
+    assert lines_dropped("AttributeError") == before + 1
 
 
 # The process.
@@ -745,10 +752,11 @@ def test_a_statement_of_sqlalchemy_is_logged_once_and_through_the_filter() -> No
 
 
 FAILING_STREAM = f"""{CONFIGURED}
-from app.observability.logging import dropped
+from app.observability.metrics import expose
 for number in range(1000):
     logging.getLogger("app").error("line %d", number)
-print(sorted(dropped.items()))
+shown = expose("")[0].decode().splitlines()
+print([line for line in shown if line.startswith("log_lines_dropped_total")])
 """
 
 
@@ -760,22 +768,37 @@ def closed_pipe() -> int:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize(
-    ("opened", "told"),
+    ("opened", "reason"),
     [
-        (lambda: os.open("/dev/full", os.O_WRONLY), "[('ENOSPC', 1000)]"),
-        (closed_pipe, "[('EPIPE', 1000)]"),
+        (lambda: os.open("/dev/full", os.O_WRONLY), "ENOSPC"),
+        (closed_pipe, "EPIPE"),
     ],
     ids=["a full disk", "a closed pipe"],
 )
 def test_a_process_whose_log_can_not_be_written_goes_on(
-    opened: Callable[[], int], told: str
+    opened: Callable[[], int], reason: str
 ) -> None:
     stream = opened()
     try:
         ended = run(FAILING_STREAM, stderr=stream)
     finally:
         os.close(stream)
-    assert (ended.returncode, ended.stdout) == (0, f"{told}\n")
+    counted = f'log_lines_dropped_total{{reason="{reason}"}} 1000.0'
+    assert (ended.returncode, ended.stdout) == (0, f"{[counted]}\n")
+
+
+def test_a_line_that_can_be_neither_written_nor_counted_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Broken()
+    stream.error = OSError(errno.ENOSPC, "planted")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "planted")
+
+    monkeypatch.setattr(metrics.LOG_LINES_DROPPED, "labels", fail)
+    StandardError().handle(record_of("x"))
 
 
 class Terminal(io.StringIO):
