@@ -354,8 +354,11 @@ def watched(backend: Path, directory: Path, in_short: bool = False) -> Iterator[
     In short, a phase ends when what it raises is raised.
     """
     with ExitStack() as stack:
-        service = stack.enter_context(_serving(backend, directory))
-        prometheus = stack.enter_context(watching(backend.parent, directory, service.port))
+        tokens = _prepare(backend, directory)
+        port = free_port()
+        # Prometheus first, which takes five seconds to see what it is to ask.
+        prometheus = stack.enter_context(_watching(backend.parent, directory, port))
+        service = stack.enter_context(_serving(backend, directory, port, tokens))
         seen = Seen(prometheus, "", service.load.statuses, time.time())
         for phase in PHASES:
             seen.phases.append((phase.name, time.time()))
@@ -372,20 +375,31 @@ def watched(backend: Path, directory: Path, in_short: bool = False) -> Iterator[
         yield seen
 
 
-@contextmanager
-def _serving(backend: Path, directory: Path) -> Iterator[Service]:
-    database = directory / "app.db"
-    settings = {
+def _settings(directory: Path) -> dict[str, str]:
+    return {
         **SETTINGS,
-        "DATABASE_URL": f"sqlite+aiosqlite:///{database}",
+        "DATABASE_URL": f"sqlite+aiosqlite:///{directory}/app.db",
         "AUTH_LOCAL_KEY_FILE": f"{directory}/issuer.json",
     }
+
+
+def _prepare(backend: Path, directory: Path) -> Mapping[str, str]:
+    """Make the database and the tenants; return a token of each."""
+    settings = _settings(directory)
     in_project(backend, settings, "-m", "app", "db", "upgrade")
-    tokens = json.loads(in_project(backend, settings, "-c", MAKE_TOKENS, *TENANTS))
+    tokens: Mapping[str, str] = json.loads(
+        in_project(backend, settings, "-c", MAKE_TOKENS, *TENANTS)
+    )
     in_project(backend, settings, "-m", "app", "consent", "hooli", "none")
-    port = free_port()
+    return tokens
+
+
+@contextmanager
+def _serving(
+    backend: Path, directory: Path, port: int, tokens: Mapping[str, str]
+) -> Iterator[Service]:
     with closing(BackEnd()) as back_end, closing(Log()) as log:
-        settings |= {"SENTRY_DSN": back_end.dsn, "PORT": str(port)}
+        settings = _settings(directory) | {"SENTRY_DSN": back_end.dsn, "PORT": str(port)}
         command: list[str | Path] = [python(backend), "-m", "app", "run"]
         process = subprocess.Popen(
             command,
@@ -397,11 +411,11 @@ def _serving(backend: Path, directory: Path) -> Iterator[Service]:
         with _ended(process):
             _wait_for(process, f"http://127.0.0.1:{port}/health/ready", log.said)
             with closing(Load(port, tokens)) as load:
-                yield Service(port, database, load, log, back_end)
+                yield Service(port, directory / "app.db", load, log, back_end)
 
 
 @contextmanager
-def watching(project: Path, directory: Path, port: int) -> Iterator[Prometheus]:
+def _watching(project: Path, directory: Path, port: int) -> Iterator[Prometheus]:
     """Run Prometheus as a project's README configures it, but each second."""
     config = configuration(project)
     (scrape,) = config["scrape_configs"]

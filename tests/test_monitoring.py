@@ -119,6 +119,12 @@ def test_each_alert_says_what_is_wrong_and_where_to_read_on(bakery: Bakery) -> N
         assert alert["annotations"]["runbook"] == f"runbook.md#{alert['alert'].lower()}"
 
 
+def test_the_runbook_has_a_section_for_each_alert_and_for_no_other(project: Path) -> None:
+    _, _, of_alerts = (project / "runbook.md").read_text().partition("\n## Alerts\n")
+    sections = re.findall(r"^### (\w+)$", of_alerts.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(sections) == sorted({alert["alert"] for alert in alerts(project)})
+
+
 def test_each_alert_is_tried(bakery: Bakery) -> None:
     text = (bakery.project(ALL_CHOSEN) / MONITORING / "alerts_test.yaml").read_text()
     tried = re.findall(r'labels: .*ALERTS\{alertname="(\w+)"', text)
