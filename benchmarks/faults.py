@@ -229,7 +229,9 @@ def mix_tenants(failing: int) -> bool:
     tests = [sys.executable, "-m", "pytest", "-q", "tests/wire/test_tenants.py"]
     variables = os.environ | {"FAILING_REQUESTS": str(failing)}
     done = subprocess.run(tests, env=variables, capture_output=True, text=True, check=False)
-    print(f"\n{failing} requests of 50 tenants fail at once: {'MISSED' if done.returncode else 'ok'}")
+    print(
+        f"\n{failing} requests of 50 tenants fail at once: {'MISSED' if done.returncode else 'ok'}"
+    )
     if done.returncode:
         print(done.stdout)
     return bool(done.returncode)
