@@ -145,10 +145,13 @@ def test_long_work_tells_how_far_it_is(environment: Environment) -> None:
     add_projects(environment, acme=[f"{number:0255}" for number in range(500)])
     process = started(environment, "tenant", "export", "acme")
     assert process.stdout is not None
-    first = process.stdout.readline()
-    time.sleep(2)  # the export waits, because more is written than a pipe holds
-    lines, told = process.communicate(timeout=60)
-    assert (first + lines).count("\n") == 500
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        first = process.stdout.readline()
+        time.sleep(2)  # the export waits, because more is written than a pipe holds
+        lines, told = first + process.stdout.read(), process.stderr.read()
+    assert process.wait(60) == 0
+    assert lines.count("\n") == 500
     assert re.fullmatch(r"(\d+ rows so far\n)+", told)
 
 
