@@ -21,13 +21,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import yaml
 
+from listener import Listener
 from service import HERE as OPENER
 from service import environment, free_port
 from soak import MAKE_TOKENS, in_project, python
@@ -59,37 +59,6 @@ FAIL = """
 CREATE TRIGGER planted BEFORE INSERT ON projects WHEN NEW.tenant_id = '{}'
 BEGIN SELECT abs(-9223372036854775807 - 1); END
 """
-
-
-class BackEnd:
-    """Stands in for Sentry on loopback: answers every report with a status."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        back_end = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(back_end.status)
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def dsn(self) -> str:
-        """The address to report to."""
-        return f"http://public@127.0.0.1:{self._server.server_address[1]}/1"
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Log:
@@ -244,7 +213,7 @@ class Service:
     database: Path
     load: Load
     log: Log
-    back_end: BackEnd
+    back_end: Listener
 
     def metrics(self) -> str:
         """Return what it shows Prometheus."""
@@ -398,7 +367,7 @@ def _prepare(backend: Path, directory: Path) -> Mapping[str, str]:
 def _serving(
     backend: Path, directory: Path, port: int, tokens: Mapping[str, str]
 ) -> Iterator[Service]:
-    with closing(BackEnd()) as back_end, closing(Log()) as log:
+    with closing(Listener()) as back_end, closing(Log()) as log:
         settings = _settings(directory) | {"SENTRY_DSN": back_end.dsn, "PORT": str(port)}
         command: list[str | Path] = [python(backend), "-m", "app", "run"]
         process = subprocess.Popen(

@@ -14,6 +14,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
+        self.status = 200  # of each answer
         self._arrived = threading.Condition()
         listener = self
 
@@ -25,7 +26,7 @@ class Listener:
                 with listener._arrived:
                     listener.received.append(body)
                     listener._arrived.notify_all()
-                self.send_response(200)
+                self.send_response(listener.status)
                 self.end_headers()
                 self.wfile.write(b"{}")
 

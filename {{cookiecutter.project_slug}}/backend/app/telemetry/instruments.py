@@ -83,8 +83,9 @@ class Requests(Integration):
         async def observed(app: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
             seen, inner = None, cast(ASGIApp, partial(serve, app))
             with suppress(Exception):
-                seen = _observe(scope, send)
-                if _streams_spans():
+                streams = _streams_spans()
+                seen = _observe(scope, send, streams)
+                if streams:
                     inner = SentryAsgiMiddleware(inner, **_AS_OURS)
             if seen is None:
                 await inner(scope, receive, send)
@@ -109,12 +110,12 @@ def _streams_spans() -> bool:
     )
 
 
-def _observe(scope: Scope, send: Send) -> "_Part | None":
+def _observe(scope: Scope, send: Send, streams: bool) -> "_Part | None":
     client = sentry_sdk.get_client()
     requests = client.get_integration(Requests)
     if requests is None:
         return None
-    if scope["type"] == "lifespan" or _is_observed.get() or _streams_spans():
+    if scope["type"] == "lifespan" or _is_observed.get() or streams:
         return _Part(send)
     return _Request(client, requests, scope, send)
 

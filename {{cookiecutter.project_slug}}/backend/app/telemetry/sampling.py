@@ -123,6 +123,7 @@ class Sampling:
         self._traces = traces
         self._tenants = (rates or {}).get("tenants", {})
         self._routes = (rates or {}).get("routes", {})
+        self._most = max(traces, *(each.get("traces", 0.0) for each in self._tenants.values()), 0.0)
         self._patterns = list(_patterns(self._routes))
         self._budgets = {ERROR: Budget(errors_per_minute), TRACE: Budget(traces_per_minute)}
 
@@ -147,7 +148,7 @@ class Sampling:
         for pattern, of_method, rate in self._patterns:
             if of_method == method and pattern.match(path):
                 return rate
-        return max(self._traces, *(each.get("traces", 0.0) for each in self._tenants.values()), 0.0)
+        return self._most
 
     def admit(self, event: Event, hint: Hint) -> Event | None:
         """Return an event that is to be sent; count one that is not: an event processor."""

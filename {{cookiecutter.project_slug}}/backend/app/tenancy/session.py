@@ -57,6 +57,8 @@ def identify(tenant: str, user: str) -> None:
     if caller := _caller.get():
         if caller.tenant not in ("", tenant):
             raise TenancyError("this request is another tenant's: it stays its own")
+        if (caller.tenant, caller.user) == (tenant, user):
+            return  # who was told before
         caller.tenant, caller.user = tenant, user
     tell_caller(tenant, user)
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from tests.servers import free_port
 from tests.wire.server import BACKEND
 
 PYTHON = BACKEND / ".venv" / "bugsink" / "bin" / "python"
@@ -170,9 +170,7 @@ def migrate(directory: Path) -> None:
 def run(migrated: Path, directory: Path) -> Iterator[Bugsink]:
     """Yield a Bugsink that starts with a copy of what `migrate` made, once it answers; stop it."""
     shutil.copytree(migrated, directory, dirs_exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     bugsink = Bugsink(f"http://{address}", directory)
     command: list[str | Path] = [
         PYTHON,

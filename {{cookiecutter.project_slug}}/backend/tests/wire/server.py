@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.servers import free_port
 
 BACKEND = Path(__file__).parents[2]
 # The command line's `run`, with an application of the tests in place of the service's.
@@ -54,7 +55,7 @@ def serve(
 
     `within` is a command that runs the server's, as its last words.
     """
-    port = _free_port()
+    port = free_port()
     variables = {
         "PATH": os.environ["PATH"],
         "ENV_FILE": "",  # nothing from the developer's own .env file
@@ -107,10 +108,3 @@ def _wait_until_live(server: Server) -> None:
             except httpx.TransportError:
                 time.sleep(0.05)
     raise TimeoutError(f"the server does not answer:\n{server.log}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
