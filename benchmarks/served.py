@@ -104,10 +104,9 @@ def edge_and_logs() -> FastAPI:
 
 def service() -> FastAPI:
     """The service; what it reports, and where, is a matter of its settings."""
-    from app.main import create_app
+    from app.main import app
 
-    made: FastAPI = create_app()
-    return made
+    return app
 
 
 def stock() -> FastAPI:

@@ -6,11 +6,13 @@ first; a request that is not traced has scopes of its own, where its tags and br
 an error, and no more.
 """
 
+import asyncio
 import logging
 import random
 import sys
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -154,9 +156,8 @@ class _Request(_Part):
         super().__init__(send)
         self._scope = scope
         self._outer = Notes.get_isolation_scope(), Notes.get_current_scope()
-        self._own = self._outer[0].fork()
-        Notes.set_isolation_scope(self._own)
-        Notes.set_current_scope(self._outer[1].fork())
+        _fork_scopes()
+        self._own = Notes.get_isolation_scope()
         _is_observed.set(True)
         self._own.clear_breadcrumbs()
         self._own.add_event_processor(partial(requests.describe, scope))
@@ -194,11 +195,11 @@ class _Request(_Part):
         _is_observed.set(False)
 
 
-def _report(error: Exception, handled: bool) -> None:
+def _report(error: Exception, handled: bool, mechanism: str = MECHANISM) -> None:
     with suppress(Exception):
-        mechanism = {"type": MECHANISM, "handled": handled}
         options = sentry_sdk.get_client().options
-        made, hint = event_from_exception(error, client_options=options, mechanism=mechanism)
+        how = {"type": mechanism, "handled": handled}
+        made, hint = event_from_exception(error, client_options=options, mechanism=how)
         sentry_sdk.capture_event(made, hint=hint)
 
 
@@ -349,3 +350,53 @@ class _ShortBreadcrumbs(BreadcrumbHandler):
                 "timestamp": datetime.fromtimestamp(record.created, UTC),
             }
             sentry_sdk.add_breadcrumb(made, {"log_record": record})
+
+
+class Tasks(Integration):
+    """Gives each task of the running event loop its own scopes, and reports what ends it."""
+
+    identifier = "tasks"
+
+    @staticmethod
+    def setup_once() -> None:
+        """Make the tasks of the running loop, if there is one; once in the life of the process."""
+        with suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(partial(_make_task, loop.get_task_factory() or _usual_task))
+
+
+def _usual_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, **options)
+
+
+def _make_task(
+    make: Callable[..., asyncio.Future[Any]],
+    loop: asyncio.AbstractEventLoop,
+    work: Coroutine[Any, Any, Any],
+    **options: Any,
+) -> asyncio.Future[Any]:
+    context = None
+    with suppress(Exception):
+        # Who gives a task a context means to share it, or to begin with an empty one.
+        if options.get("context") is None and sentry_sdk.get_client().get_integration(Tasks):
+            context = copy_context()
+            context.run(_fork_scopes)
+            options["context"] = context
+    task = make(loop, work, **options)
+    if context is not None:
+        task.add_done_callback(_report_task, context=context)
+    return task
+
+
+def _fork_scopes() -> None:
+    Notes.set_isolation_scope(Notes.get_isolation_scope().fork())
+    Notes.set_current_scope(Notes.get_current_scope().fork())
+
+
+def _report_task(task: asyncio.Future[Any]) -> None:
+    # Not by its method: who asks for an exception keeps asyncio from logging it.
+    error = getattr(task, "_exception", None)
+    if isinstance(error, Exception):
+        _report(error, handled=False, mechanism="asyncio")

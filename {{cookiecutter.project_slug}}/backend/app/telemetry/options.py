@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.argv import ArgvIntegration
-from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
@@ -19,7 +18,7 @@ from sentry_sdk.integrations.modules import ModulesIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 
 from app.core.environment import Process, detect_environment, release_of
-from app.telemetry.instruments import Queries, Records, Requests
+from app.telemetry.instruments import Queries, Records, Requests, Tasks
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -130,7 +129,7 @@ def _integrations(settings: object) -> list[Integration]:
     integrations: list[Integration] = [
         Requests(details),
         Queries(),
-        AsyncioIntegration(task_spans=False),
+        Tasks(),
         Records(details, logs),
         DedupeIntegration(),  # the log of an exception that is reported already
         ExcepthookIntegration(),

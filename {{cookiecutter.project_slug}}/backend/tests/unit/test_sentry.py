@@ -458,7 +458,7 @@ def test_collection_is_off() -> None:
         assert name == "data_collection" or held[name] == value
     assert not held["data_collection"]["provided_by_user"]
     assert set(sentry_sdk.get_client().integrations) == {
-        *("requests", "queries", "asyncio", "logging", "dedupe"),
+        *("requests", "queries", "tasks", "logging", "dedupe"),
         *("excepthook", "threading", "atexit"),
     }
 
