@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 OPERATION: Final = "http.server"
 ORIGIN: Final = "auto.http.starlette"
 MECHANISM: Final = "starlette"
+CLOSING: Final = "app.request"
+"""The logger of the line that closes a request."""
 UNTRACED: Final = frozenset({"HEAD", "OPTIONS"})
 """Methods of requests that are not traced."""
+PLAIN_TASKS: Final = frozenset({"AsyncSession.close", "RequestResponseCycle.run_asgi"})
+"""Tasks that each request has and that need no scopes: they tell nothing, or are a request."""
 FAILURES: Final = range(500, 600)
 """Statuses of exceptions that are reported though they are handled."""
 
@@ -333,15 +337,26 @@ class Records(LoggingIntegration):
 
     def __init__(self, details: bool, logs_level: int | None) -> None:
         super().__init__(event_level=logging.ERROR, sentry_logs_level=logs_level)
-        if not details:
-            self._breadcrumb_handler = _ShortBreadcrumbs(logging.INFO)
+        self._breadcrumb_handler = _Breadcrumbs(details)
 
 
-class _ShortBreadcrumbs(BreadcrumbHandler):
-    """Leaves a breadcrumb without the text of the record, in place of which a hook puts another."""
+class _Breadcrumbs(BreadcrumbHandler):
+    """Leaves breadcrumbs, but none of the line that closes a request: nothing comes after it.
+
+    Without `details` they do not have the text of the record: a hook puts another in its place.
+    """
+
+    def __init__(self, details: bool) -> None:
+        super().__init__(logging.INFO)
+        self._details = details
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Leave it, with the record as a hint."""
+        """Leave one, with the record as a hint."""
+        if record.name == CLOSING and record.levelno < logging.WARNING:
+            return
+        if self._details:
+            super().emit(record)
+            return
         with suppress(Exception):
             made = {
                 "type": "log",
@@ -380,7 +395,8 @@ def _make_task(
     context = None
     with suppress(Exception):
         # Who gives a task a context means to share it, or to begin with an empty one.
-        if options.get("context") is None and sentry_sdk.get_client().get_integration(Tasks):
+        is_plain = getattr(work, "__qualname__", "") in PLAIN_TASKS or options.get("context")
+        if not is_plain and sentry_sdk.get_client().get_integration(Tasks):
             context = copy_context()
             context.run(_fork_scopes)
             options["context"] = context
