@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 IN_GENERATED := PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/generated.py
 
-.PHONY: demo test bench soak
+.PHONY: demo test bench soak pictures
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo ## generate a service, run it, and watch it keep two tenants apart
@@ -29,12 +29,16 @@ bench: $(VENV)/.bench ## measure generation, privacy, isolation, tokens and tele
 	@$(BIN)/python benchmarks/privacy.py --size $(or $(SIZE),full) $(ARGS)
 	@$(IN_GENERATED) isolation.py tokens.py telemetry.py --size $(or $(SIZE),full)
 
-soak: $(VENV)/.test ## look long for counterexamples, leaks and ways to another tenant; MINUTES=1 for a shorter look
+soak: $(VENV)/.test ## look long for counterexamples, leaks, faults that show and ways to another tenant; MINUTES=1 for a shorter look
 	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 	@$(IN_GENERATED) isolation_soak.py --minutes $(or $(MINUTES),10)
+	@$(IN_GENERATED) faults.py $(if $(MINUTES),--seconds 3 --errors 1000)
 	@$(IN_GENERATED) mutate.py $(if $(MINUTES),--sample 12)
 	@SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest tests/test_schema.py
+
+pictures: $(VENV)/.test ## run the service under load beside a real Prometheus, and draw each dashboard into docs/
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/pictures.py
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.13")'

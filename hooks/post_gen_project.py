@@ -35,6 +35,7 @@ MANIFEST = {
         "backend/tests/wire/test_faults.py",
         "backend/tests/wire/test_sdk_contract.py",
         "backend/tests/wire/test_tenants.py",
+        "deploy/monitoring/telemetry.json",
     ],
     "include_docker": [
         "backend/.dockerignore",

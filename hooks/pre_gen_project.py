@@ -42,8 +42,8 @@ SHORTEST_SLUG = 2
 # what PostgreSQL and Kubernetes keep for themselves.
 RESERVED_SLUGS = frozenset(
     "aiosqlite alembic asyncpg default fastapi httpx hypothesis import-linter kube-public "
-    "kube-system limits mypy postgres psycopg pydantic-settings pytest python-jose redis ruff "
-    "sentry-sdk sqlalchemy types-python-jose uv uvicorn".split()
+    "kube-system limits mypy postgres prometheus-client psycopg pydantic-settings pytest python-jose "
+    "redis ruff sentry-sdk sqlalchemy structlog types-python-jose uv uvicorn".split()
 )
 EMAIL = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 

@@ -1,5 +1,6 @@
 """Every command that a document shows is run here as it is written."""
 
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from bakery import (
     name_of,
 )
 from environments import free_port, without_ours
+from listener import Listener
 from template_source import REPOSITORY
 
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,8 +32,12 @@ PROGRAM = re.compile(r"(?:make|cookiecutter|cruft|docker|git|uv|pip|python3?|ale
 SHELL = {"sh"}
 OTHER_LANGUAGES = {"json", "python", "sql", "text", "toml", "yaml"}  # nothing to run
 
+WITHOUT_SENTRY: Answers = {**ALL_CHOSEN, "include_sentry": "no"}
+DSN = "https://public@sentry.example.com/1"  # which stands for a reader's own
+
 # What a block may hold and this file does not run, and what does instead.
 RUN_ELSEWHERE = {
+    "make pictures": "test_monitoring.py draws the same of a shorter run",
     "make e2e": "test_generated_suites.py, with a real server for reports",
     "make test": "the template's is this very run; test_generated_suites.py runs the generated",
     "docker compose up": "test_deploy.py runs what is in the file, without Docker",
@@ -140,19 +146,54 @@ def commands_of(project: Path) -> list[list[str]]:
     return found
 
 
-def test_the_generated_documents(bakery: Bakery, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answers", [ALL_CHOSEN, WITHOUT_SENTRY], ids=name_of)
+def test_the_generated_documents(bakery: Bakery, answers: Answers, tmp_path: Path) -> None:
     """From the top, in one shell, as a person would who believes every word."""
-    project = bakery.fresh_project(ALL_CHOSEN, tmp_path)
-    port = str(free_port())
+    project = bakery.fresh_project(answers, tmp_path)
+    port, listener = str(free_port()), Listener()
     lines: list[str] = []
     for commands in commands_of(project):
         new = [line for line in to_run(commands) if len(commands) > 1 or line not in lines]
         lines += [f"cd {shlex.quote(str(project))}", *new]
-    assert "make run" in lines
-    script = "\n".join(lines).replace("make run\n", f"make run >run.log 2>&1 &\n{WAIT_UNTIL_READY}")
-    run_script(script.replace(":8000", f":{port}"), project, PORT=port, **COMMITTER)
+    script = "\n".join(in_background(lines)).replace(":8000", f":{port}")
+    assert "make run" in script
+    run_script(script.replace(DSN, listener.dsn), project, PORT=port, **COMMITTER)
+    listener.close()
+    assert reported_requests(listener) == ({"", "first-error"} if answers == ALL_CHOSEN else set())
+    # Whoever has read to the end has turned everything off again.
+    assert "SENTRY_DSN" not in (project / ".env").read_text()
 
 
+def in_background(lines: Iterable[str]) -> Iterator[str]:
+    """Let what serves go on in the background, until it is to be started once more."""
+    runs = 0
+    for line in lines:
+        if not line.startswith("make run"):
+            yield line
+            continue
+        if runs:
+            yield STOP
+        yield f"{line.replace('make run', 'make run >>run.log 2>&1')} &"
+        yield WAIT_UNTIL_READY
+        runs += 1
+
+
+def reported_requests(listener: Listener) -> set[str]:
+    """Return the ids of the requests whose errors have arrived, and nothing for one by hand."""
+    found = set()
+    for envelope in listener.received:
+        _, *items = map(json.loads, filter(None, envelope.split(b"\n")))
+        for header, payload in zip(items[::2], items[1::2], strict=True):
+            if header["type"] == "event":
+                assert payload["tags"]["tenant_id"] in ("acme", "globex")
+                found.add(payload["tags"].get("request_id", ""))
+    return found
+
+
+STOP = r"""
+kill "$(sed -n 's/.*Started server process \[\([0-9]*\)].*/\1/p' run.log service.log | tail -n 1)"
+wait
+"""
 WAIT_UNTIL_READY = """
 for attempt in $(seq 300); do
   backend/.venv/bin/python -c '
@@ -162,6 +203,29 @@ web.urlopen("http://127.0.0.1:8000/health/ready")
   sleep 0.2
 done
 """
+
+
+LINK = re.compile(r"(?<=\]\()(?P<document>[\w.]*\.md)?#(?P<anchor>[\w-]+)(?=\))")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+RUNBOOK = re.compile(r"runbook\.md#([\w-]+)")
+
+
+@pytest.mark.parametrize("answers", [ALL_CHOSEN, WITHOUT_SENTRY], ids=name_of)
+def test_links_lead_somewhere(bakery: Bakery, answers: Answers) -> None:
+    project = bakery.project(answers)
+    texts = {path.name: path.read_text() for path in project.glob("*.md")}
+    anchors = {name: set(map(anchor_of, HEADING.findall(text))) for name, text in texts.items()}
+    for name, text in texts.items():
+        for link in LINK.finditer(text):
+            assert link["anchor"] in anchors[link["document"] or name], f"{name}: {link[0]}"
+    for path in project.rglob("*"):
+        if path.suffix in {".yaml", ".yml", ".json"}:
+            assert anchors["runbook.md"].issuperset(RUNBOOK.findall(path.read_text())), path
+
+
+def anchor_of(heading: str) -> str:
+    """Return what a heading is linked by, as GitHub does."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=name_of)

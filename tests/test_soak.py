@@ -25,6 +25,15 @@ def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> 
     assert [line.split()[1] for line in said.splitlines()] == ["holds"] * 8
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
+def test_a_few_requests_notice_no_fault(environment: Environment) -> None:
+    faults = ("never_answers", "answers_500")
+    options = ("--seconds", "0.5", "--errors", "100")
+    said = in_generated(environment, "faults.py", *options, *faults)
+    rows = [line.split()[:3] for line in said.splitlines() if line.startswith(faults)]
+    assert rows[:2] == [[fault, "120", "0"] for fault in faults]  # requests, and failed ones
+
+
 def test_a_few_changes_of_the_layers_are_seen(environment: Environment) -> None:
     assert "2 changes, of which no test sees 0" in in_generated(
         environment, "mutate.py", "--sample", "2"

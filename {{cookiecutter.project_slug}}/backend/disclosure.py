@@ -15,6 +15,7 @@ from app.privacy import names, patterns
 from app.privacy.text import LONGEST
 from app.telemetry import FORMS, structure
 from app.telemetry.structure import ELEMENTS, KEYS, WORDS, Check
+from app.tenancy.models import TelemetryConsent
 
 _HEAD: Final = """\
 # Privacy: what this service tells Sentry
@@ -25,6 +26,8 @@ those who answer for what leaves: each setting, each field, each rule.
 ## In short
 
 - **Without `SENTRY_DSN` nothing leaves.** Nothing is started, and nothing is kept for later.
+- **Each tenant has a say of its own**: all of what follows, without its name and its users, or
+  nothing. See [what a tenant consents to](#what-a-tenant-consents-to).
 - **By default, in the mode `strict`, a report holds what the code says and not what it was given:**
   the type of an error, its stack as names of functions and lines, the words of messages that
   stand in the source, the release, the tenant, the id of the user and of the request. A value that
@@ -51,7 +54,8 @@ cd backend
 
 It is proved in `backend/tests`: in `unit` for each field and each rule, and in `wire` with a real
 process and a listener in Sentry's place, which looks for planted values in every byte that arrives.
-`unit/test_preview.py` holds this page to the code.
+`unit/test_preview.py` holds this page to the code. How to turn reporting on and off, and to set what
+is set out here, is in the [README](README.md#sentry).
 """
 
 _COLLECTION: Final[Mapping[str, str]] = {
@@ -68,7 +72,7 @@ _COLLECTION: Final[Mapping[str, str]] = {
     "trace_propagation_targets": "Trace headers on requests to other hosts",
     "strict_trace_continuation": "Traces that other organisations began and ask to have continued",
     "spotlight": "The SDK's viewer for developers, which gets what nobody has filtered",
-    "debug": "The SDK's own log, which shows what is dropped",
+    "debug": "What the SDK does, which only the service's own log is told, filtered",
 }
 """What each option of the SDK holds back."""
 
@@ -79,6 +83,7 @@ _SETTING_OF: Final[Mapping[str, str]] = {
     "server_name": "SENTRY_INCLUDE_SERVER_NAME",
     "auto_session_tracking": "SENTRY_INCLUDE_SESSIONS",
     "enable_logs": "SENTRY_INCLUDE_LOGS",
+    "debug": "SENTRY_SAMPLING",
     "trace_propagation_targets": "SENTRY_TRACE_PROPAGATION_TARGETS",
 }
 
@@ -121,6 +126,15 @@ _BALANCED: Final[Mapping[str, str]] = {
     "`server_name`": "nothing, unless `SENTRY_INCLUDE_SERVER_NAME` asks for it",
 }
 
+_CONSENT: Final[Mapping[TelemetryConsent, str]] = {
+    TelemetryConsent.FULL: "what the settings say; unless set, this",
+    TelemetryConsent.ANONYMOUS: (
+        "what `strict` lets out, whatever the mode. In the place of the tenant's name stands "
+        "`anonymous-` and a pseudonym, and in the place of the user their `session_id`"
+    ),
+    TelemetryConsent.NONE: "nothing: its errors and traces are counted in `/metrics`, and not sent",
+}
+
 _HEADER: Final[Mapping[str, str]] = {
     "`event_id`, `sent_at`": "the event's id, and the time",
     "`trace.trace_id`, `trace.sample_rate`, `trace.sample_rand`, `trace.sampled`": (
@@ -141,6 +155,7 @@ def render_document() -> str:
         _HEAD,
         "## What decides\n",
         _table(("setting", "unless set", "meaning"), _settings()),
+        *_consent(),
         "## What is not collected\n\nWhat is not there can't leave. Off, unless the setting says "
         "otherwise:\n",
         _table(("what", "setting"), _not_collected(COLLECTION_OFF)),
@@ -157,6 +172,23 @@ def _settings() -> Iterator[tuple[str, str, str]]:
         if name.startswith("SENTRY_"):
             default = field.default if isinstance(field.default, str) else json.dumps(field.default)
             yield f"`{name}`", f"`{default}`" if default else "", str(field.description)
+
+
+def _consent() -> Iterator[str]:
+    yield (
+        "## What a tenant consents to\n\nOperators set it for each tenant, and the tenant's next "
+        "request heeds it, in every process:\n"
+    )
+    yield _table(
+        ("consent", "what may be told of the tenant"),
+        ((f"`{consent}`", _CONSENT[consent]) for consent in TelemetryConsent),
+    )
+    yield (
+        "What fails before the consent is known, as when the database can't be asked, is told as if "
+        "it were `anonymous`. A pseudonym is made with the key that makes a `session_id`: see [the "
+        "user](#the-user). The id of the request is told all the same: with it, operators find the "
+        "tenant in the service's own log, and Sentry does not.\n"
+    )
 
 
 def _not_collected(options: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ from app.auth import TokenError, issuer
 from app.auth.verifier import Verifier
 from app.core import config
 from app.db import dispose, roles
-from app.observability import metrics
+from app.observability import logging, metrics
 # {% if cookiecutter.include_sentry == "yes" %}
 from app.telemetry.preview import render_preview
 # {% endif %}
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(_: argparse.Namespace) -> None:
     settings = config.settings
+    logging.configure(settings)  # for what the process says that starts the workers
     check_tables(settings.TENANT_ROW_QUOTAS)
     _in_loop(roles.check(settings))
     _greet(settings)

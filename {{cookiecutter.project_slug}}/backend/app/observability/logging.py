@@ -13,8 +13,8 @@ import re
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Set
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -37,7 +37,7 @@ from structlog.dev import (
 from app.core import context
 from app.core.config import Settings
 from app.core.environment import release_of
-from app.observability import is_news
+from app.observability import is_news, metrics
 from app.privacy import get_pii_filter, last_component
 from app.privacy.patterns import ONLY_ID
 from app.privacy.text import CUT, shorten
@@ -74,9 +74,6 @@ OF_RECORDS: Final = frozenset(
 )
 """Names that `logging` itself gives a meaning on a record; all others are a caller's."""
 
-dropped: Final[Counter[str]] = Counter()
-"""How many lines could not be written, by the reason, such as `ENOSPC`."""
-
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 _FRAME = re.compile(r'^(?=  File ")', re.MULTILINE)
@@ -96,16 +93,21 @@ _encode: Final = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 # Texts.
 
 
+def _escape(text: str) -> str:
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def _visible(text: str) -> str:
-    """Return a text in one line, with a mark for each sign that is no sign to be seen.
+    """Return a scrubbed text in one line, with a mark for each sign that is no sign to be seen.
 
     So are line breaks of all kinds, escapes, and what turns the direction of writing.
     """
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    # What such a sign kept apart, its mark joins: there may be more to be found now.
+    return _escape(get_pii_filter().filter_string(_escape(text)))
 
 
 def _scrub(text: str) -> str:
@@ -142,7 +144,7 @@ class _Copy:
     def of(self, value: object, depth: int = 0) -> object:
         """Return what the PII filter can look at; what fails to say what it is, is told as such."""
         self._left -= _LEAST_COST
-        if self._left < 0 or depth > DEEPEST:
+        if depth > DEEPEST:
             return CUT
         try:
             return self._of(value, depth + 1)
@@ -168,15 +170,17 @@ class _Copy:
 
     def _items(self, mapping: Mapping[object, object], depth: int) -> Iterator[tuple[str, object]]:
         for key, value in mapping.items():
-            yield str(self.of(key, depth)), self.of(value, depth)
             if self._left < 0:
+                yield CUT, CUT
                 return
+            yield str(self.of(key, depth)), self.of(value, depth)
 
     def _elements(self, values: Collection[object], depth: int) -> Iterator[object]:
         for value in values:
-            yield self.of(value, depth)
             if self._left < 0:
+                yield CUT
                 return
+            yield self.of(value, depth)
 
 
 def _shown(value: object) -> object:
@@ -453,7 +457,9 @@ class StandardError(logging.Handler):
         """Count what could not be written. Whoever logged is not told: the service goes on."""
         error = sys.exception()
         number = error.errno if isinstance(error, OSError) else None
-        dropped[errno.errorcode.get(number or 0, type(error).__name__)] += 1
+        reason = errno.errorcode.get(number or 0, type(error).__name__)
+        with suppress(Exception):  # the same disk may hold what worker processes count in
+            metrics.LOG_LINES_DROPPED.labels(reason).inc()
 
 
 # The process.

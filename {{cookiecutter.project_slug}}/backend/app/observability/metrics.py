@@ -93,6 +93,11 @@ QUOTA_REFUSALS = Counter(
     "Requests and rows that were refused because their tenant is at a limit.",
     ["tenant"],
 )
+LOG_LINES_DROPPED = Counter(
+    "log_lines_dropped_total",
+    "Log lines that could not be written, by the reason, such as ENOSPC.",
+    ["reason"],
+)
 POOL_CONNECTIONS = Gauge(
     "database_pool_connections",
     "Open connections to the database, by role, in use or idle.",

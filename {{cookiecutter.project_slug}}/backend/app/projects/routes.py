@@ -4,9 +4,9 @@ import uuid
 
 from fastapi import APIRouter, Response
 
+from app.api import VersionRead, etag
 from app.api.dependencies.database import Database
 from app.api.dependencies.pagination import Page, PageWanted
-from app.api.etag import VersionRead, etag
 from app.core.errors import problems
 from app.projects import service
 from app.projects.schemas import (

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
+from app.api import Outdated
 from app.api.dependencies.pagination import Paging
-from app.api.etag import Outdated
 from app.core.errors import NotFound, Problem
 from app.observability import error_boundary
 from app.projects.models import Project, Task

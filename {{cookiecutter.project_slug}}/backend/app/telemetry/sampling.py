@@ -176,8 +176,7 @@ class Sampling:
 
     def _rate(self, kind: str, tenant: str, otherwise: float) -> float:
         """Return the smaller one of the rates of a tenant and of the route that is being served."""
-        route = current.describe() if (current := operation.get()) else ""
-        rates = (self._tenants.get(tenant, {}), self._routes.get(route, {}))
+        rates = (self._tenants.get(tenant, {}), self._routes.get(_route(), {}))
         return min((rate[kind] for rate in rates if kind in rate), default=otherwise)
 
     def _is_in_share(self, tenant: str, event: Event) -> bool:
@@ -204,6 +203,14 @@ def _patterns(
         method, _, path = route.partition(" ")
         if "traces" in rate:
             yield compile_path(path)[0], method, rate["traces"]
+
+
+def _route() -> str:
+    """Return the method and the route of the request that is being served."""
+    served = operation.get()
+    while (around := getattr(served, "outer", None)) is not None:
+        served = around
+    return served.describe() if served else ""
 
 
 def _asked(scope: Mapping[str, object]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from sentry_sdk.client import BaseClient
@@ -52,6 +53,11 @@ _PASSING: Final = frozenset({"status_413", "status_429"})
 PARTS: Final = frozenset({"log_byte", "span", "trace_metric_byte"})
 """What the SDK counts beside the trace, the logs or the metrics that it is a part of."""
 
+_TRIES: Final = 3
+"""Reports in a row that may fail to arrive before those that follow are dropped for a while."""
+_DOUBLINGS: Final = 5
+"""How often that while, of a second at first, becomes twice as long."""
+
 EVENTS: Final = frozenset({"event", "transaction", "check_in"})
 REBUILT: Final[Mapping[str, Check]] = {
     "client_report": REPORT,
@@ -70,7 +76,10 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
 }
 
 
-HTTP_LIBRARY: Final = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+HTTP_LIBRARY: Final = (
+    *("urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager"),
+    *("urllib3.response", "urllib3.util.retry"),
+)
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +100,12 @@ class ScrubbingTransport(HttpTransport):
     """Sends what it has rebuilt. The SDK makes the instance: see `transport_for`."""
 
     rules: ClassVar[EventFilter]
+    _failures = 0  # in a row
+    _resumes = 0.0  # by the monotonic clock: what comes before is not tried
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._places = FairQueue(options["transport_queue_size"] - RESERVED)
+        self._places = FairQueue(max(options["transport_queue_size"] - RESERVED, 2))
 
     # The SDK calls the next three where the application is, and lets through what they raise.
 
@@ -130,7 +141,10 @@ class ScrubbingTransport(HttpTransport):
     def on_dropped_event(self, reason: str) -> None:
         """Say once that reports do not arrive, by the kind of the fault: the rest names the DSN."""
         refused = reason.startswith("status_") and reason not in _PASSING
-        if (reason == "network" or refused) and not _said.is_set():
+        if reason != "network" and not refused:
+            return
+        self._pause()
+        if not _said.is_set():
             _said.set()
             error = sys.exception()
             # What gave up after some tries holds the reason why.
@@ -139,19 +153,36 @@ class ScrubbingTransport(HttpTransport):
             kind = type(cause).__name__ if cause else reason
             log.warning("Reports do not arrive at Sentry (%s); this is said once", kind)
 
+    def _pause(self) -> None:
+        # A try may cost more of the processor's time than the request that it reports on, as the
+        # handshakes of TLS do, and whoever ends the process would wait for all that is queued.
+        self._failures += 1
+        if self._failures >= _TRIES:
+            doublings = min(self._failures - _TRIES, _DOUBLINGS)
+            self._resumes = monotonic() + 2.0**doublings
+
+    def _is_paused(self) -> bool:
+        return monotonic() < self._resumes
+
     def _handle_response(
         self, response: "BaseHTTPResponse | CoreResponse", envelope: Envelope | None
     ) -> None:
         items = envelope.items if envelope else []
-        for item in items if 200 <= response.status < 300 else ():
-            count_sent(item.data_category, _quantity(item))
-        for item in items if response.status == HTTPStatus.TOO_MANY_REQUESTS else ():
-            # Of these the SDK says nothing, as Sentry has counted them itself.
-            _count_lost("status_429", None, item, 1)
+        if 200 <= response.status < 300:
+            self._failures = 0
+            for item in items:
+                count_sent(item.data_category, _quantity(item))
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            for item in items:
+                # Of these the SDK says nothing, as Sentry has counted them itself.
+                _count_lost("status_429", None, item, 1)
         super()._handle_response(response, envelope)
 
     def _send_envelope(self, envelope: Envelope) -> None:
         self._places.leave(_tenant_of(envelope.items))
+        if self._is_paused():
+            self._lose("network_error", envelope.items)
+            return
         rebuilt = self._rebuild_envelope(envelope)
         if rebuilt.items:
             _sending.now = True
@@ -161,7 +192,9 @@ class ScrubbingTransport(HttpTransport):
                 _sending.now = False
 
     def _fetch_pending_client_report(self, force: bool = False, interval: int = 60) -> Item | None:
-        # The SDK adds a report to an envelope that was rebuilt before.
+        # The SDK adds a report to an envelope that was rebuilt before, and forgets what it counted.
+        if self._is_paused():
+            return None
         report = super()._fetch_pending_client_report(force, interval)
         if report is None:
             return None

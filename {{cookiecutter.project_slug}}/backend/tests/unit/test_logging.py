@@ -25,6 +25,7 @@ import pytest
 import structlog
 import uvicorn
 from fastapi import BackgroundTasks, FastAPI
+from prometheus_client import REGISTRY
 
 from app.api.dependencies.auth import CurrentUser
 from app.auth import issuer
@@ -32,7 +33,9 @@ from app.core import context
 from app.core.config import Settings
 from app.main import create_app
 from app.observability import logging as log_lines
+from app.observability import metrics
 from app.observability.logging import (
+    DEEPEST,
     FIELDS,
     LONGEST,
     MOST_GIVEN,
@@ -42,6 +45,7 @@ from app.observability.logging import (
     for_people,
 )
 from app.privacy import PIIFilter
+from app.privacy.text import CUT
 from app.tenancy import lifecycle
 
 PERSON = "jane.roe@example.org"
@@ -183,6 +187,7 @@ def test_no_part_of_a_line_for_people_reads_like_a_field_of_it(
     line = for_a_person(record_of(message, **given))
     unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', '""', line)
     assert re.findall(r"(?<=\s)tenant_id=\S+", unquoted) == ["tenant_id=acme"]
+    assert "tenant_\u0456d" not in line
 
 
 # Structlog.
@@ -313,6 +318,20 @@ def test_what_is_private_is_in_no_line(place: str, text_of: TextOf) -> None:
     assert "jane" not in text
     assert "hunter2" not in text
     assert "4111" not in text
+
+
+@in_both_formats
+def test_what_a_sign_kept_apart_is_found_where_its_mark_joins_it(text_of: TextOf) -> None:
+    text = text_of(record_of("password=hun\rter2", given="password=hun\x85ter2"))
+    assert "ter2" not in text
+
+
+@pytest.mark.parametrize(
+    "release", ["1.2.3", "1.2.3.4", "2026.11.26", "0.1.0+a1b2c3d", "a1b2c3d" * 5]
+)
+def test_a_release_is_no_address_and_no_secret(release: str) -> None:
+    line = json.loads(ScrubbingFormatter(release=release).format(record_of()))
+    assert line["release"] == release
 
 
 @in_both_formats
@@ -511,6 +530,7 @@ ODD = {
     "a cycle": cycle(),
     "depth": nested(3000),
     "breadth": list(range(1_000_000)),
+    "many names": {str(number): number for number in range(100_000)},
     "both": [[["x" * 100] * 100] * 100] * 100,
     "a long text": "x y" * 1_000_000,
     "a long key": {"x y" * 1_000_000: 1},
@@ -535,6 +555,14 @@ def test_a_line_is_json_whatever_it_is_given(kind: str) -> None:
     assert "given" in line
     assert len(json.dumps(line)) < 2 * MOST_GIVEN
     assert "\n" not in for_a_person(record_of("x", given=ODD[kind]))
+
+
+@pytest.mark.parametrize("kind", ["depth", "breadth", "many names", "both", "a cycle"])
+def test_what_is_too_much_is_cut_with_a_mark(kind: str) -> None:
+    text = json.dumps(as_json(record_of("x", given=ODD[kind]))["given"], ensure_ascii=False)
+    assert CUT in text
+    assert not text.startswith("[" * (DEEPEST + 1))
+    assert text.count("{") <= DEEPEST or kind == "a cycle"
 
 
 def test_a_value_that_fails_takes_no_other_with_it() -> None:
@@ -590,6 +618,10 @@ def test_where_the_filter_fails_nothing_is_told_but_the_place(
         assert "[not logged: test_logging:1, the filter failed (RuntimeError)]" in text
 
 
+def lines_dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("log_lines_dropped_total", {"reason": reason}) or 0
+
+
 class Broken(io.StringIO):
     """A stream that takes half of a line, and fails."""
 
@@ -619,7 +651,7 @@ def test_a_line_that_can_not_be_written_is_counted_and_the_next_one_is_whole(
     monkeypatch.setattr(sys, "stderr", stream)
     handler = StandardError()
     handler.setFormatter(ScrubbingFormatter())
-    before = log_lines.dropped[reason]
+    before = lines_dropped(reason)
     handler.handle(record_of("first"))
     stream.error = error
     handler.handle(record_of("second"))
@@ -627,14 +659,15 @@ def test_a_line_that_can_not_be_written_is_counted_and_the_next_one_is_whole(
     handler.handle(record_of("third"))
     first, _, third = stream.getvalue().splitlines()
     assert (json.loads(first)["message"], json.loads(third)["message"]) == ("first", "third")
-    assert log_lines.dropped[reason] == before + 1
+    assert lines_dropped(reason) == before + 1
 
 
 def test_without_standard_error_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
+    before = lines_dropped("AttributeError")
     configured = StandardError()
     configured.handle(record_of("x"))
-    assert log_lines.dropped["AttributeError"] >= 1
+    assert lines_dropped("AttributeError") == before + 1
 
 
 # The process.
@@ -719,10 +752,11 @@ def test_a_statement_of_sqlalchemy_is_logged_once_and_through_the_filter() -> No
 
 
 FAILING_STREAM = f"""{CONFIGURED}
-from app.observability.logging import dropped
+from app.observability.metrics import expose
 for number in range(1000):
     logging.getLogger("app").error("line %d", number)
-print(sorted(dropped.items()))
+shown = expose("")[0].decode().splitlines()
+print([line for line in shown if line.startswith("log_lines_dropped_total")])
 """
 
 
@@ -734,22 +768,37 @@ def closed_pipe() -> int:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize(
-    ("opened", "told"),
+    ("opened", "reason"),
     [
-        (lambda: os.open("/dev/full", os.O_WRONLY), "[('ENOSPC', 1000)]"),
-        (closed_pipe, "[('EPIPE', 1000)]"),
+        (lambda: os.open("/dev/full", os.O_WRONLY), "ENOSPC"),
+        (closed_pipe, "EPIPE"),
     ],
     ids=["a full disk", "a closed pipe"],
 )
 def test_a_process_whose_log_can_not_be_written_goes_on(
-    opened: Callable[[], int], told: str
+    opened: Callable[[], int], reason: str
 ) -> None:
     stream = opened()
     try:
         ended = run(FAILING_STREAM, stderr=stream)
     finally:
         os.close(stream)
-    assert (ended.returncode, ended.stdout) == (0, f"{told}\n")
+    counted = f'log_lines_dropped_total{{reason="{reason}"}} 1000.0'
+    assert (ended.returncode, ended.stdout) == (0, f"{[counted]}\n")
+
+
+def test_a_line_that_can_be_neither_written_nor_counted_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Broken()
+    stream.error = OSError(errno.ENOSPC, "planted")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "planted")
+
+    monkeypatch.setattr(metrics.LOG_LINES_DROPPED, "labels", fail)
+    StandardError().handle(record_of("x"))
 
 
 class Terminal(io.StringIO):
@@ -816,7 +865,6 @@ def test_lines_are_for_people_in_development_and_json_elsewhere(
 # Many requests at a time.
 
 TENANTS = [f"tenant-{number}" for number in range(50)]
-ROUNDS = 2
 
 
 def talkative(app: FastAPI) -> None:
@@ -863,14 +911,13 @@ async def call(app: FastAPI, settings: Settings) -> None:
         base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits
     ) as client:
 
-        async def ask(tenant: str, path: str, number: int) -> None:
-            token = issuer.issue(settings, tenant, "alice")
-            headers = {"Authorization": f"Bearer {token}", "X-Request-ID": f"{tenant}.{number}"}
+        async def ask(tenant: str, token: str, path: str) -> None:
+            headers = {"Authorization": f"Bearer {token}", "X-Request-ID": f"{tenant}.{path[1:]}"}
             await client.get(path, headers=headers)
 
-        for number in range(ROUNDS):
-            for path in ("/talk", "/fail", "/in-a-thread"):
-                await asyncio.gather(*(ask(tenant, path, number) for tenant in TENANTS))
+        tokens = {tenant: issuer.issue(settings, tenant, "alice") for tenant in TENANTS}
+        for path in ("/talk", "/fail", "/in-a-thread"):
+            await asyncio.gather(*(ask(*each, path) for each in tokens.items()))
     server.should_exit = True
     await serving
 
@@ -888,7 +935,7 @@ async def test_each_line_of_a_request_carries_its_tenant_while_others_are_served
         lines()
         await call(app, settings)
     told = [line for line in lines() if line["request_id"]]
-    assert len(told) == len(TENANTS) * ROUNDS * (7 + 1 + 1 + 1 + 1 + 1)
+    assert len(told) == len(TENANTS) * (7 + 1 + 1 + 1 + 1 + 1)
     assert {line["logger"] for line in told} == {"app.example", "app.request", "uvicorn.error"}
     assert [
         line for line in told if line["tenant_id"] != line["request_id"].partition(".")[0]

@@ -8,7 +8,7 @@ from contextvars import Context, copy_context
 import pytest
 
 from app.core.context import begin_request, tell_caller, tell_consent
-from app.observability import metrics
+from app.observability import error_boundary, metrics
 from app.telemetry.sampling import DROPPED, MOST_BUCKETS, Budget, FairQueue, Sampling
 
 RATES = {
@@ -264,7 +264,8 @@ def test_errors_have_the_smaller_rate_of_their_tenant_and_their_route(
     drawn = [number / 100 for number in range(100)]
     monkeypatch.setattr("random.random", iter(drawn).__next__)
     made, context = Sampling(0.0, RATES), request_of(tenant, route)
-    kept = [context.run(made.admit, {"level": "error"}, {}) for _ in drawn]
+    admit = error_boundary("a part of the request")(made.admit)
+    kept = [context.run(admit, {"level": "error"}, {}) for _ in drawn]
     assert len(list(filter(None, kept))) == 100 * rate
 
 

@@ -113,6 +113,10 @@ def never_answers(connection: socket.socket, backend: Backend) -> None:
     backend.gone.wait()
 
 
+def hangs_up(connection: socket.socket, _: Backend) -> None:
+    read_request(connection)
+
+
 def drips_a_byte_a_second(connection: socket.socket, backend: Backend) -> None:
     read_request(connection)
     for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}":
@@ -219,6 +223,7 @@ FAULTS: Mapping[str, Fault] = {
         treat.__name__: partial(treating, treat)
         for treat in (
             never_answers,
+            hangs_up,
             drips_a_byte_a_second,
             answers_garbage,
             resets_within_the_body,
@@ -230,6 +235,7 @@ FAULTS: Mapping[str, Fault] = {
         f"answers_{status}": partial(treating, partial(answers, status))
         for status in (400, 413, 429, 500)
     },
+    "answers_302": partial(treating, partial(answers, 302, headers={"Location": "/elsewhere"})),
     "answers_429_with_retry_after": partial(
         treating, partial(answers, 429, headers={"Retry-After": "1"})
     ),

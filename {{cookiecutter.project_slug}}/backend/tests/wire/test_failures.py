@@ -6,14 +6,11 @@ import inspect
 import json
 import logging
 import pkgutil
-import signal
-import time
 import warnings
 from collections.abc import Iterator
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 import sentry_sdk
 from sentry_sdk import crons, metrics
@@ -28,9 +25,7 @@ from app import sentry
 from app.telemetry import EventFilter
 from app.telemetry.sampling import DROPPED
 from app.telemetry.transport import HTTP_LIBRARY, ScrubbingTransport
-from tests.wire.listener import listen
 from tests.wire.places import Canary, found
-from tests.wire.server import command_line, serve
 
 CANARY = Canary(777)
 
@@ -254,38 +249,3 @@ def test_a_filter_that_fails_sends_no_event(
     monkeypatch.setattr(EventFilter, name, fail)
     report_everything()
     assert not found(wire.text) - {CANARY.plain}
-
-
-# The other end.
-
-
-ANSWERS = ["500", "close", "403", "413", "302", "429", "hang"]
-
-
-def test_no_answer_of_the_other_end_is_noticed_by_a_caller(environment: dict[str, str]) -> None:
-    token = command_line(environment, "token", "--tenant", "acme", "--user", "alice")
-    authorized = {"Authorization": f"Bearer {token}"}
-    with listen() as listener:
-        variables = {**environment, "SENTRY_DSN": listener.dsn, "PLANTED_SECRETS": SECRETS}
-        with serve(variables, "tests.wire.faulty_app:app") as server:
-            for answer in ANSWERS:
-                listener.answer = answer
-                before = len(listener.bodies)
-                for _ in range(2):
-                    path = f"{server.url}/faulty/charges/1"
-                    assert httpx.get(path, headers=authorized).status_code == 500
-                    assert httpx.get(f"{server.url}/health/live").status_code == 200
-                deadline = time.monotonic() + 5
-                while len(listener.bodies) == before and time.monotonic() < deadline:
-                    time.sleep(0.02)
-                assert len(listener.bodies) > before, answer
-                time.sleep(1.1 if answer == "429" else 0)  # it asked for a second of silence
-            assert server.stop() in (0, -signal.SIGTERM)
-            assert "publickey" not in server.log
-        assert found(listener.text) == set()
-
-
-SECRETS = "\n".join(
-    f"{name}={CANARY.text}"
-    for name in ("local", "logged", "crumb", "tag", "context", "email", "message")
-)

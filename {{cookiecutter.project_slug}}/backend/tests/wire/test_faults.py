@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from types import SimpleNamespace
 from uuid import uuid4
 
 import httpx
 import pytest
+import sentry_sdk
+from sentry_sdk.transport import HttpTransport
 
+from app import sentry
+from app.core.config import Settings
+from app.telemetry import transport
 from tests.wire.backends import FAULTS, KEY, PROJECT, WRONG_DSNS, never_answers, treating
 from tests.wire.listener import Listener, listen
 from tests.wire.server import PATIENCE, Server, command_line, serve
@@ -94,7 +100,7 @@ def faulty(
     environment: Environment, dsn: str, within: Sequence[str] = ()
 ) -> AbstractContextManager[Server]:
     """Serve the application whose routes fail."""
-    settings = {"SENTRY_DSN": dsn, "PLANTED_SECRETS": SECRETS}
+    settings = {"SENTRY_DSN": dsn, "PLANTED_SECRETS": SECRETS, "LOG_LEVEL": "DEBUG"}
     return serve({**environment, **settings}, APP, within)
 
 
@@ -125,6 +131,7 @@ def test_a_fault_of_the_back_end_changes_no_answer(
     fault: str, server: Server, headers: Headers, expected: Answers
 ) -> None:
     made = {**FAULTS, **WRONG_DSNS}[fault]
+    before = len(server.log)
     with made() as back_end:
         started = httpx.post(f"{server.url}/faulty/dsn", json=back_end.dsn)
         assert started.json() is (fault in FAULTS)
@@ -132,7 +139,36 @@ def test_a_fault_of_the_back_end_changes_no_answer(
         if back_end.reached:
             assert back_end.reached.wait(PATIENCE)
     assert server.log.count("Reports do not arrive") <= 1
-    assert told(server.log) == []
+    assert told(server.log[before:]) == []
+
+
+def test_a_back_end_that_does_not_answer_is_tried_less_and_less_often_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0
+    tries: list[int] = []
+
+    def request(*_: object) -> SimpleNamespace:
+        tries.append(now)
+        if now < 100 or now == 131:
+            raise OSError
+        return SimpleNamespace(status=200, headers={}, close=lambda: None)
+
+    monkeypatch.setattr(HttpTransport, "_request", request)
+    monkeypatch.setattr(transport, "monotonic", lambda: now)
+    with sentry_sdk.isolation_scope():  # for what starting leaves there
+        assert sentry.init_sentry(Settings(SENTRY_DSN=f"http://{KEY}@127.0.0.1:9/{PROJECT}"))
+    try:
+        sending = sentry_sdk.get_client().transport
+        assert isinstance(sending, HttpTransport)
+        for now in range(134):  # noqa: B007 - seconds, by the clock of the transport
+            sentry.capture_message("late")
+            sending._worker.flush(PATIENCE)
+        lost = sum(sending._discarded_events.values())
+    finally:
+        sentry.shutdown_sentry(timeout=0)
+    assert tries == [0, 1, 2, 3, 5, 9, 17, 33, 65, 97, 129, 130, 131, 132, 133]
+    assert lost == 130
 
 
 def test_sigterm_answers_what_has_begun_and_sends_what_is_queued(

@@ -1,5 +1,6 @@
 """The service as a process: what only a real server shows."""
 
+import json
 import os
 import re
 import signal
@@ -53,22 +54,24 @@ def test_a_request_id_is_in_the_response_and_in_its_one_log_line(environment: En
     with serve(environment) as server:
         response = httpx.get(f"{server.url}/health/live", headers={"X-Request-ID": "trace-4711"})
         server.stop()
-        lines = [line for line in server.log.splitlines() if "[trace-4711]" in line]
+        (line,) = [line for line in server.log.splitlines() if "trace-4711" in line]
     assert response.headers["X-Request-ID"] == "trace-4711"
-    assert len(lines) == 1
-    assert "GET /health/live 200" in lines[0]
+    assert "request served" in line
+    assert 'operation="GET /health/live"' in line
+    assert line.endswith(" status=200")
 
 
 def test_the_log_names_the_route_and_nothing_that_the_address_holds(
     environment: Environment,
 ) -> None:
-    with serve(environment) as server:
+    with serve(environment | {"LOG_FORMAT": "json"}) as server:
         httpx.get(f"{server.url}/api/v1/projects/planted-in-path?cursor=planted-in-query")
         httpx.get(f"{server.url}/planted-unknown-path")
         server.stop()
         log = server.log
-    assert "GET /api/v1/projects/{project_id} 401" in log
-    assert "GET (no route) 404" in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    served = {(line["operation"], line["status"]) for line in lines if "status" in line}
+    assert {("GET /api/v1/projects/{project_id}", 401), ("GET (no route)", 404)} <= served
     assert "planted" not in log
 
 
@@ -165,8 +168,9 @@ def test_what_workers_counted_outlives_them_and_what_they_were_doing_does_not(
             assert shows(server, 5 * started, reads)
             assert shows(server, 0, "http_requests_in_progress")
             if started == 2:
-                callers.enter_context(begin_request(server))
-                assert shows(server, 1, "http_requests_in_progress")
+                for _ in range(8):
+                    callers.enter_context(begin_request(server))
+                assert shows(server, 8, "http_requests_in_progress")
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
     assert [*Path(tmp_path, "metrics").glob("counter_*.db")]
