@@ -1,6 +1,8 @@
 """The façade: what it starts, what it lets out, and that nobody ever notices a fault in it."""
 
+import asyncio
 import copy
+import gc
 import importlib
 import json
 import logging
@@ -9,22 +11,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import sentry_sdk
+from fastapi import FastAPI, HTTPException
 from sentry_sdk.integrations import setup_integrations
 from sentry_sdk.integrations.argv import ArgvIntegration
+from sentry_sdk.serializer import serialize
 from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from app import sentry
 from app.core import environment
 from app.core.config import Settings
 from app.core.context import request_id
-from app.telemetry import EventFilter, options
+from app.telemetry import EventFilter, instruments, options
 from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -1181,6 +1189,196 @@ def test_each_call_survives_arguments_that_raise(call: Callable[[], object]) -> 
     sentry.capture_message(rude, rude, rude=rude)
     sentry.capture_exception(rude, rude=rude)
     call()
+
+
+# Requests, queries and tasks. The service's own instruments see any application.
+
+TRACE = "771a43a4192642f0b136d5159a501700"
+inner = FastAPI()
+outer = FastAPI()
+outer.mount("/inner", inner)
+
+
+@inner.get("/orders/{order}")
+@outer.get("/orders/{order}")
+async def read_order(order: str) -> None:
+    if order == "answered":
+        raise HTTPException(503, "later")
+    if order == "not-found":
+        raise HTTPException(404)
+    if order != "good":
+        raise ValueError("no such order")
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("SELECT 1"))
+        with suppress(OperationalError):
+            connection.execute(text("SELECT missing"))
+
+
+async def ask(path: str, method: str = "GET", **headers: str) -> int:
+    transport = httpx.ASGITransport(outer, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        return (await client.request(method, path, headers=headers)).status_code
+
+
+def of(kind: str, sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    sentry_sdk.flush(2)
+    return [each for each in sent if each["type"] == kind]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_traced_request_is_told_by_its_route_with_its_queries(
+    mode: str, sent: list[dict[str, Any]]
+) -> None:
+    assert sentry.init_sentry(settings(SENTRY_PRIVACY_MODE=mode), lambda: outer.routes)
+    assert await ask("/orders/good") == 200
+    (trace,) = of("transaction", sent)
+    assert (trace["transaction"], trace["transaction_info"]) == (
+        "/orders/{order}",
+        {"source": "route"},
+    )
+    assert (trace["contexts"]["trace"]["op"], trace["contexts"]["trace"]["status"]) == (
+        "http.server",
+        "ok",
+    )
+    assert trace["contexts"]["response"]["status_code"] == 200
+    assert trace["request"]["method"] == "GET"
+    assert [(span["op"], span.get("status")) for span in trace["spans"]] == [
+        ("db", None),
+        ("db", "internal_error"),
+    ]
+    ids = {span["parent_span_id"] for span in trace["spans"]}
+    assert ids == {trace["contexts"]["trace"]["span_id"]}
+    assert sentry_sdk.get_current_span() is None
+
+
+@pytest.mark.parametrize(("sampled", "rate", "traces"), [("0", 1.0, 0), ("1", 1e-6, 1)])
+async def test_who_began_a_trace_has_decided_on_it(
+    sampled: str, rate: float, traces: int, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_TRACES_SAMPLE_RATE=rate)
+    await ask("/orders/good", **{"sentry-trace": f"{TRACE}-{TRACE[:16]}-{sampled}"})
+    assert [each["contexts"]["trace"]["trace_id"] for each in of("transaction", sent)] == (
+        [TRACE] * traces
+    )
+
+
+async def test_what_only_asks_for_heads_and_options_is_not_traced(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    assert await ask("/orders/good", "HEAD") == await ask("/orders/good", "OPTIONS") == 405
+    assert of("transaction", sent) == []
+
+
+async def test_a_request_is_drawn_by_the_number_that_its_trace_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "sentry_sdk.transport.HttpTransport._send_envelope",
+        lambda self, envelope: headers.append(envelope.headers),
+    )
+    start(SENTRY_TRACES_SAMPLE_RATE=0.5)
+    for number in (0, 499_999, 500_000, 999_999):
+        monkeypatch.setattr("random.randrange", lambda _, drawn=number: drawn)
+        await ask("/orders/good")
+    sentry_sdk.flush(2)
+    traces = [each["trace"] for each in headers if "trace" in each]
+    drawn = [(each["sample_rand"], each["sample_rate"]) for each in traces]
+    assert drawn == [("0.000000", "0.5"), ("0.499999", "0.5")]
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+@pytest.mark.parametrize(
+    ("order", "status", "handled"), [("bad", 500, False), ("answered", 503, True)]
+)
+@pytest.mark.parametrize("place", ["", "/inner"])
+async def test_a_request_that_fails_is_reported_once(
+    place: str, order: str, status: int, handled: bool, rate: float, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_TRACES_SAMPLE_RATE=rate)
+    assert await ask(f"{place}/orders/{order}", **{"sentry-trace": f"{TRACE}-{'b' * 16}"}) == status
+    (error,) = of("event", sent)
+    assert error["exception"]["values"][-1]["mechanism"] == {
+        "type": "starlette",
+        "handled": handled,
+    }
+    assert (error["transaction"], error["transaction_info"]["source"]) == (
+        "/orders/{order}",
+        "route",
+    )
+    assert error["contexts"]["trace"]["trace_id"] == TRACE
+    statuses = [each["contexts"]["trace"]["status"] for each in of("transaction", sent)]
+    assert statuses == ["internal_error" if status == 500 else "unavailable"] * int(rate)
+
+
+async def test_what_a_caller_asked_for_wrongly_is_not_reported(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    assert await ask("/orders/not-found") == 404
+    assert of("event", sent) == []
+
+
+async def test_a_request_leaves_nothing_to_the_next(sent: list[dict[str, Any]]) -> None:
+    start()
+    for order in ("good", "bad"):
+        await ask(f"/orders/{order}")
+    (error,) = of("event", sent)
+    assert "query" not in json.dumps(error.get("breadcrumbs", {}))
+
+
+async def test_tasks_have_tags_of_their_own_and_report_what_ends_them_once(
+    sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    usual = loop.get_task_factory()
+    start()
+    instruments.Tasks.setup_once()  # as in a process whose first loop this is
+
+    async def work(number: int) -> None:
+        sentry.set_tag("number", str(number))
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    await asyncio.gather(*map(work, range(5)), return_exceptions=True)
+    loop.set_task_factory(usual)
+    assert sorted(each["tags"]["number"] for each in of("event", sent)) == list("01234")
+    assert "number" not in sentry_sdk.get_isolation_scope()._tags
+
+
+def test_asyncio_still_logs_a_task_that_nobody_awaits(
+    sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def serve() -> None:
+        instruments.Tasks.setup_once()
+        task = asyncio.create_task(fail())
+        await asyncio.wait([task])  # which does not ask for its result
+
+    start()
+    asyncio.run(serve())
+    gc.collect()
+    assert "Task exception was never retrieved" in caplog.text
+    assert of("event", sent)
+
+
+def test_the_serializer_leaves_what_a_hook_rebuilds_to_the_hook() -> None:
+    event = instruments.Plain(a={"b": object()})
+    assert serialize(event) is event
+
+
+def test_the_line_that_closes_a_request_is_no_breadcrumb(sent: list[dict[str, Any]]) -> None:
+    start()
+    logging.getLogger("app.request").warning("slow")
+    logging.getLogger("app").setLevel(logging.INFO)
+    logging.getLogger("app.request").info("request served")
+    logging.getLogger("app.orders").info("an order came")
+    sentry.capture_message("hello")
+    crumbs = report(sent)["breadcrumbs"]["values"]
+    assert [each["message"] for each in crumbs] == ["slow", "an order came"]
 
 
 class Finder:
