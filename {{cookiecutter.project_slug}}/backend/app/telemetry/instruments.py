@@ -89,9 +89,7 @@ class Requests(Integration):
         async def observed(app: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
             seen, inner = None, cast(ASGIApp, partial(serve, app))
             with suppress(Exception):
-                seen = _observe(scope, send)
-                if _streams_spans():
-                    inner = SentryAsgiMiddleware(inner, **_AS_OURS)
+                seen, inner = _observe(inner, scope, send)
             if seen is None:
                 await inner(scope, receive, send)
                 return
@@ -106,23 +104,23 @@ class Requests(Integration):
         Starlette.__call__ = observed  # type: ignore[assignment, method-assign]  # as the SDK does
 
 
-def _streams_spans() -> bool:
-    """Whether spans are sent each on its own, which is left to the SDK's middleware."""
-    options = sentry_sdk.get_client().options
-    return "stream" in (
-        options.get("trace_lifecycle"),
-        (options.get("_experiments") or {}).get("trace_lifecycle"),
-    )
-
-
-def _observe(scope: Scope, send: Send) -> "_Part | None":
+def _observe(app: ASGIApp, scope: Scope, send: Send) -> "tuple[_Part | None, ASGIApp]":
+    """Return what looks at a connection, if anything does, and the application to call."""
     client = sentry_sdk.get_client()
     requests = client.get_integration(Requests)
     if requests is None:
-        return None
-    if scope["type"] == "lifespan" or _is_observed.get() or _streams_spans():
-        return _Part(send)
-    return _Request(client, requests, scope, send)
+        return None, app
+    if _streams_spans(client):
+        return _Part(send), SentryAsgiMiddleware(app, **_AS_OURS)
+    if scope["type"] == "lifespan" or _is_observed.get():
+        return _Part(send), app
+    return _Request(client, requests, scope, send), app
+
+
+def _streams_spans(client: "BaseClient") -> bool:
+    """Whether spans are sent each on its own, which is left to the SDK's middleware."""
+    experiments = client.options.get("_experiments") or {}
+    return "stream" in (client.options.get("trace_lifecycle"), experiments.get("trace_lifecycle"))
 
 
 class _Part:
@@ -162,13 +160,13 @@ class _Request(_Part):
         self._outer = Notes.get_isolation_scope(), Notes.get_current_scope()
         _fork_scopes()
         self._own = Notes.get_isolation_scope()
-        _is_observed.set(True)
         self._own.clear_breadcrumbs()
         self._own.add_event_processor(partial(requests.describe, scope))
         self._counts = client.options["auto_session_tracking"]
         if self._counts:
             self._own.start_session(session_mode="request")
         self._trace = _begin_trace(client, self._own, scope)
+        _is_observed.set(True)
 
     def note_status(self, status: int) -> None:
         """Note what the request is answered, as a part of the trace."""
@@ -395,8 +393,9 @@ def _make_task(
     context = None
     with suppress(Exception):
         # Who gives a task a context means to share it, or to begin with an empty one.
-        is_plain = getattr(work, "__qualname__", "") in PLAIN_TASKS or options.get("context")
-        if not is_plain and sentry_sdk.get_client().get_integration(Tasks):
+        is_plain = getattr(work, "__qualname__", "") in PLAIN_TASKS
+        is_free = options.get("context") is None and not is_plain
+        if is_free and sentry_sdk.get_client().get_integration(Tasks):
             context = copy_context()
             context.run(_fork_scopes)
             options["context"] = context

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context, copy_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 import sentry_sdk
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from sentry_sdk.integrations import setup_integrations
 from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.serializer import serialize
@@ -27,6 +28,7 @@ from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from starlette.responses import StreamingResponse
 
 from app import sentry
 from app.core import environment
@@ -1194,13 +1196,10 @@ def test_each_call_survives_arguments_that_raise(call: Callable[[], object]) -> 
 # Requests, queries and tasks. The service's own instruments see any application.
 
 TRACE = "771a43a4192642f0b136d5159a501700"
-inner = FastAPI()
-outer = FastAPI()
-outer.mount("/inner", inner)
+router = APIRouter()
 
 
-@inner.get("/orders/{order}")
-@outer.get("/orders/{order}")
+@router.get("/orders/{order}")
 async def read_order(order: str) -> None:
     if order == "answered":
         raise HTTPException(503, "later")
@@ -1212,6 +1211,21 @@ async def read_order(order: str) -> None:
         connection.execute(text("SELECT 1"))
         with suppress(OperationalError):
             connection.execute(text("SELECT missing"))
+
+
+@router.get("/stream")
+async def stream() -> StreamingResponse:
+    def parts() -> Iterator[bytes]:
+        yield b"begun"
+        raise ValueError("no more")
+
+    return StreamingResponse(parts())
+
+
+inner, outer = FastAPI(), FastAPI()
+inner.include_router(router, prefix="/v1")
+outer.include_router(router, prefix="/v1")
+outer.mount("/inner", inner)
 
 
 async def ask(path: str, method: str = "GET", **headers: str) -> int:
@@ -1230,10 +1244,12 @@ async def test_a_traced_request_is_told_by_its_route_with_its_queries(
     mode: str, sent: list[dict[str, Any]]
 ) -> None:
     assert sentry.init_sentry(settings(SENTRY_PRIVACY_MODE=mode), lambda: outer.routes)
-    assert await ask("/orders/good") == 200
+    scopes = sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()
+    assert await ask("/v1/orders/good") == 200
+    assert (sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()) == scopes
     (trace,) = of("transaction", sent)
     assert (trace["transaction"], trace["transaction_info"]) == (
-        "/orders/{order}",
+        "/v1/orders/{order}",
         {"source": "route"},
     )
     assert (trace["contexts"]["trace"]["op"], trace["contexts"]["trace"]["status"]) == (
@@ -1248,7 +1264,6 @@ async def test_a_traced_request_is_told_by_its_route_with_its_queries(
     ]
     ids = {span["parent_span_id"] for span in trace["spans"]}
     assert ids == {trace["contexts"]["trace"]["span_id"]}
-    assert sentry_sdk.get_current_span() is None
 
 
 @pytest.mark.parametrize(("sampled", "rate", "traces"), [("0", 1.0, 0), ("1", 1e-6, 1)])
@@ -1256,7 +1271,7 @@ async def test_who_began_a_trace_has_decided_on_it(
     sampled: str, rate: float, traces: int, sent: list[dict[str, Any]]
 ) -> None:
     start(SENTRY_TRACES_SAMPLE_RATE=rate)
-    await ask("/orders/good", **{"sentry-trace": f"{TRACE}-{TRACE[:16]}-{sampled}"})
+    await ask("/v1/orders/good", **{"sentry-trace": f"{TRACE}-{TRACE[:16]}-{sampled}"})
     assert [each["contexts"]["trace"]["trace_id"] for each in of("transaction", sent)] == (
         [TRACE] * traces
     )
@@ -1266,7 +1281,7 @@ async def test_what_only_asks_for_heads_and_options_is_not_traced(
     sent: list[dict[str, Any]],
 ) -> None:
     start()
-    assert await ask("/orders/good", "HEAD") == await ask("/orders/good", "OPTIONS") == 405
+    assert await ask("/v1/orders/good", "HEAD") == await ask("/v1/orders/good", "OPTIONS") == 405
     assert of("transaction", sent) == []
 
 
@@ -1281,7 +1296,7 @@ async def test_a_request_is_drawn_by_the_number_that_its_trace_tells(
     start(SENTRY_TRACES_SAMPLE_RATE=0.5)
     for number in (0, 499_999, 500_000, 999_999):
         monkeypatch.setattr("random.randrange", lambda _, drawn=number: drawn)
-        await ask("/orders/good")
+        await ask("/v1/orders/good")
     sentry_sdk.flush(2)
     traces = [each["trace"] for each in headers if "trace" in each]
     drawn = [(each["sample_rand"], each["sample_rate"]) for each in traces]
@@ -1297,14 +1312,15 @@ async def test_a_request_that_fails_is_reported_once(
     place: str, order: str, status: int, handled: bool, rate: float, sent: list[dict[str, Any]]
 ) -> None:
     start(SENTRY_TRACES_SAMPLE_RATE=rate)
-    assert await ask(f"{place}/orders/{order}", **{"sentry-trace": f"{TRACE}-{'b' * 16}"}) == status
+    caller = {"sentry-trace": f"{TRACE}-{'b' * 16}"}
+    assert await ask(f"{place}/v1/orders/{order}", **caller) == status
     (error,) = of("event", sent)
     assert error["exception"]["values"][-1]["mechanism"] == {
         "type": "starlette",
         "handled": handled,
     }
     assert (error["transaction"], error["transaction_info"]["source"]) == (
-        "/orders/{order}",
+        "/v1/orders/{order}",
         "route",
     )
     assert error["contexts"]["trace"]["trace_id"] == TRACE
@@ -1312,18 +1328,28 @@ async def test_a_request_that_fails_is_reported_once(
     assert statuses == ["internal_error" if status == 500 else "unavailable"] * int(rate)
 
 
+async def test_a_trace_tells_that_its_answer_was_cut_off(sent: list[dict[str, Any]]) -> None:
+    start()
+    with suppress(ValueError):
+        await ask("/v1/stream")
+    (trace,) = of("transaction", sent)
+    assert trace["contexts"]["response"]["status_code"] == 200
+    assert trace["contexts"]["trace"]["status"] == "internal_error"
+
+
 async def test_what_a_caller_asked_for_wrongly_is_not_reported(
     sent: list[dict[str, Any]],
 ) -> None:
     start()
-    assert await ask("/orders/not-found") == 404
+    assert await ask("/v1/orders/not-found") == 404
     assert of("event", sent) == []
 
 
-async def test_a_request_leaves_nothing_to_the_next(sent: list[dict[str, Any]]) -> None:
+async def test_a_request_takes_and_leaves_no_breadcrumbs(sent: list[dict[str, Any]]) -> None:
     start()
+    sentry.add_breadcrumb("a query of the process")
     for order in ("good", "bad"):
-        await ask(f"/orders/{order}")
+        await ask(f"/v1/orders/{order}")
     (error,) = of("event", sent)
     assert "query" not in json.dumps(error.get("breadcrumbs", {}))
 
@@ -1345,6 +1371,23 @@ async def test_tasks_have_tags_of_their_own_and_report_what_ends_them_once(
     loop.set_task_factory(usual)
     assert sorted(each["tags"]["number"] for each in of("event", sent)) == list("01234")
     assert "number" not in sentry_sdk.get_isolation_scope()._tags
+
+
+def test_a_task_keeps_the_context_that_it_is_given() -> None:
+    async def serve() -> None:
+        instruments.Tasks.setup_once()
+        request_id.set("outer")
+        for context in (Context(), copy_context()):
+            context.run(request_id.set, "given")
+            assert await asyncio.create_task(tell(), context=context) == "given"
+        assert await asyncio.create_task(tell(), context=Context()) == ""
+        assert await asyncio.create_task(tell()) == "outer"
+
+    async def tell() -> str:
+        return request_id.get()
+
+    start()
+    asyncio.run(serve())
 
 
 def test_asyncio_still_logs_a_task_that_nobody_awaits(
