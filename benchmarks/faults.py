@@ -1,5 +1,7 @@
 """Measures what a fault of the telemetry back end does to requests, to memory and to the end.
 
+Then it has requests of many tenants fail at once, and looks at whose each report is.
+
 Runs in the environment of a generated project. Two servers, one whose back end is healthy and one
 whose back end has the fault, take the same load by turns, from a process of its own: requests
 come at their times, however long the answers take, and one in ten of them fails and is reported.
@@ -12,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,6 +66,7 @@ def main() -> int:
         service = Service(Path(directory), pool)
         missed = compare_all(service, arguments.faults, arguments.seconds)
         missed |= watch_memory(service, arguments.errors)
+    missed |= mix_tenants(max(arguments.errors // 10, 100))
     return int(missed)
 
 
@@ -215,6 +219,22 @@ def memory_of(process: int) -> float:
     """Return the megabytes of memory that a process has in use."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# What arrives of many tenants at once.
+
+
+def mix_tenants(failing: int) -> bool:
+    """Have as many requests of 50 tenants fail at once; return whether a report is not as it must."""
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/wire/test_tenants.py"]
+    variables = os.environ | {"FAILING_REQUESTS": str(failing)}
+    done = subprocess.run(tests, env=variables, capture_output=True, text=True, check=False)
+    print(
+        f"\n{failing} requests of 50 tenants fail at once: {'MISSED' if done.returncode else 'ok'}"
+    )
+    if done.returncode:
+        print(done.stdout)
+    return bool(done.returncode)
 
 
 # Who calls. It runs in a process of its own, so that it takes no time from a back end.

@@ -249,7 +249,7 @@ def fill_sqlite(file: Path, tenants: int, rows: int) -> None:
     connection = sqlite3.connect(file)
     connection.create_function("may_write", 1, lambda _: True)
     connection.executemany(
-        "INSERT INTO tenants VALUES (?, 'active', ?)",
+        "INSERT INTO tenants (tenant_id, status, created_at) VALUES (?, 'active', ?)",
         [(tenant_name(number), MOMENT) for number in range(tenants)],
     )
     connection.executemany(
@@ -268,7 +268,8 @@ def fill_postgresql(execute: Callable[[str], None], tenants: int, rows: int) -> 
     """Give each tenant its share of the rows, whose ids sort by when they were made."""
     name = "'tenant-' || lpad(({})::text, 5, '0')"
     execute(
-        f"INSERT INTO tenants SELECT {name.format('n')}, 'active', now()"
+        "INSERT INTO tenants (tenant_id, status, created_at)"
+        f" SELECT {name.format('n')}, 'active', now()"
         f" FROM generate_series(0, {tenants - 1}) n"
     )
     execute(

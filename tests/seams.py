@@ -9,6 +9,11 @@ from bakery import Answers
 # A tag stands alone on its line, one space after the hash, and tests one answer for one value.
 CONDITION = re.compile(r'cookiecutter\.(?P<name>\w+) (?P<sign>==|!=) "(?P<value>[^"]*)"')
 TAG = re.compile(r"\s*# \{% (?P<word>if|elif|else|endif)(?: (?P<condition>[^%]+))? %\}\n")
+# One that has very many places for an answer, each of which takes its time, has a word there.
+FILTER = re.compile(
+    r'# \{% filter replace\("(?P<word>[\w-]+)", (?P<answer>cookiecutter\.\w+)\) %\}\n'
+)
+END_OF_FILTER = "# {% endfilter %}\n"
 LOOKS_LIKE_A_TAG = re.compile(r"#\s*\{[%#]")
 
 
@@ -28,7 +33,7 @@ class UnreadableTagError(Exception):
 def lines_for(source: str, answers: Answers) -> Iterator[Line]:
     """Yield the lines of a template's file that these answers generate, tags left out."""
     open_blocks: list[tuple[frozenset[str], bool, bool]] = []  # names, now true, was true
-    for number, text in enumerate(source.splitlines(keepends=True), 1):
+    for number, text in enumerate(without_filter(source).splitlines(keepends=True), 1):
         tag = TAG.fullmatch(text)
         if tag is None:
             if LOOKS_LIKE_A_TAG.search(text):
@@ -52,6 +57,14 @@ def lines_for(source: str, answers: Answers) -> Iterator[Line]:
             open_blocks.append((names, not was, True))
     if open_blocks:
         raise UnreadableTagError("a block is never closed")
+
+
+def without_filter(source: str) -> str:
+    """Return a file with its answers in their places, where a filter puts them around all of it."""
+    if (begun := FILTER.match(source)) is None or not source.endswith(END_OF_FILTER):
+        return source
+    body = source[begun.end() : -len(END_OF_FILTER)]
+    return body.replace(begun["word"], f"{{{{ {begun['answer']} }}}}")
 
 
 def _read(condition: str | None, answers: Answers) -> tuple[str, bool]:

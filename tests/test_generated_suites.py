@@ -51,7 +51,9 @@ def test_the_suite_with_the_lowest_versions_allowed(
     run([uv(), "venv", "--quiet", "--python", sys.executable, ".venv"], backend)
     lowest = ["--resolution", "lowest-direct", "-r", "pyproject.toml", "--extra", "test"]
     run([uv(), "pip", "install", "--quiet", "--python", python, *lowest], backend)
-    said = run([python, "-m", "pytest"], backend)
+    # Not the attacks, which take half of the time: SQLAlchemy is held to one minor version.
+    suites = ("tests/unit", "tests/integration", "tests/wire")
+    said = run([python, "-m", "pytest", *suites], backend)
     record_property("generated suite, lowest versions", summary(said))
 
 

@@ -29,6 +29,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def counted_anew() -> None:
+    metrics.follow_tenants(20)
     DROPPED.clear()
 
 

