@@ -1,24 +1,38 @@
-"""Instruments: what is noted of requests and queries. What nobody will hear of costs next to nothing.
+"""Instruments: what is noted of requests, queries, tasks, threads and log records.
 
 They stand in for the SDK's integrations for Starlette, FastAPI and SQLAlchemy, which wrap every
 middleware, and read headers and make spans for requests that are not traced. Here that is decided
 first; a request that is not traced has scopes of its own, where its tags and breadcrumbs wait for
-an error, and no more.
+an error, and no more. Those for asyncio, threading and logging are replaced as well: whatever the
+SDK raises, who is observed does not hear of it.
 """
 
+import asyncio
+import json
 import logging
 import random
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, wraps
+from inspect import signature
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qs
+from weakref import WeakSet
 
 import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
-from sentry_sdk.integrations.logging import BreadcrumbHandler, LoggingIntegration
+from sentry_sdk.integrations.logging import (
+    _IGNORED_LOGGERS,
+    BreadcrumbHandler,
+    EventHandler,
+    LoggingIntegration,
+)
 from sentry_sdk.scope import Scope as Notes
 from sentry_sdk.utils import event_from_exception
 from sqlalchemy import Connection, Engine, event
@@ -34,10 +48,18 @@ if TYPE_CHECKING:
 OPERATION: Final = "http.server"
 ORIGIN: Final = "auto.http.starlette"
 MECHANISM: Final = "starlette"
+TASK: Final = "asyncio"
+THREAD: Final = "threading"
+CLOSING: Final = "app.request"
+"""The logger of the line that closes a request."""
 UNTRACED: Final = frozenset({"HEAD", "OPTIONS"})
 """Methods of requests that are not traced."""
+PLAIN_TASKS: Final = frozenset({"AsyncSession.close", "RequestResponseCycle.run_asgi"})
+"""Tasks that each request has and that need no scopes: they tell nothing, or are a request."""
 FAILURES: Final = range(500, 600)
 """Statuses of exceptions that are reported though they are handled."""
+LONGEST_BODY: Final = 10_000
+"""Bytes of a request's body; longer ones are not told."""
 
 _CONTINUING: Final = frozenset({b"baggage", b"sentry-trace"})
 """Headers by which a request belongs to a trace that was begun elsewhere."""
@@ -53,7 +75,11 @@ _AS_OURS: Final[dict[str, Any]] = {
 }
 """How the SDK's middleware tells of a request what these instruments do."""
 
-_is_observed: ContextVar[bool] = ContextVar("is_observed", default=False)
+_REPORTED: Final = "_reported_in"
+"""The attribute of an exception that was reported, which says in which request."""
+
+_observed: ContextVar[object] = ContextVar("observed", default=None)
+"""What stands for the request that is being observed, in its tasks as well."""
 
 
 class Plain(dict[str, Any]):
@@ -68,12 +94,14 @@ class Requests(Integration):
     """Gives each request its own scopes, traces those that are drawn, and reports what they raise.
 
     With `details`, reports tell its URL and its headers; without, its method and its route alone.
+    With `bodies` they tell its body as well, if that is JSON or a form.
     """
 
     identifier = "requests"
 
-    def __init__(self, details: bool) -> None:
+    def __init__(self, details: bool, bodies: bool) -> None:
         self.describe: Final = _with_details if details else _with_method
+        self.tells_bodies: Final = details and bodies
 
     @staticmethod
     def setup_once() -> None:
@@ -83,15 +111,12 @@ class Requests(Integration):
         async def observed(app: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
             seen, inner = None, cast(ASGIApp, partial(serve, app))
             with suppress(Exception):
-                streams = _streams_spans()
-                seen = _observe(scope, send, streams)
-                if streams:
-                    inner = SentryAsgiMiddleware(inner, **_AS_OURS)
+                seen, inner = _observe(inner, scope, receive, send)
             if seen is None:
                 await inner(scope, receive, send)
                 return
             try:
-                await inner(scope, receive, seen.send)
+                await inner(scope, seen.receive, seen.send)
             except Exception as error:
                 seen.fail(error)
                 raise
@@ -101,29 +126,33 @@ class Requests(Integration):
         Starlette.__call__ = observed  # type: ignore[assignment, method-assign]  # as the SDK does
 
 
-def _streams_spans() -> bool:
-    """Whether spans are sent each on its own, which is left to the SDK's middleware."""
-    options = sentry_sdk.get_client().options
-    return "stream" in (
-        options.get("trace_lifecycle"),
-        (options.get("_experiments") or {}).get("trace_lifecycle"),
-    )
-
-
-def _observe(scope: Scope, send: Send, streams: bool) -> "_Part | None":
+def _observe(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> "tuple[_Part | None, ASGIApp]":
+    """Return what looks at a connection, if anything does, and the application to call."""
     client = sentry_sdk.get_client()
     requests = client.get_integration(Requests)
     if requests is None:
-        return None
-    if scope["type"] == "lifespan" or _is_observed.get() or streams:
-        return _Part(send)
-    return _Request(client, requests, scope, send)
+        return None, app
+    _watch_tasks()
+    if _streams_spans(client):
+        return _Part(receive, send), SentryAsgiMiddleware(app, **_AS_OURS)
+    if scope["type"] == "lifespan" or _observed.get() is not None:
+        return _Part(receive, send), app
+    return _Request(client, requests, scope, receive, send), app
+
+
+def _streams_spans(client: "BaseClient") -> bool:
+    """Whether spans are sent each on its own, which is left to the SDK's middleware."""
+    experiments = client.options.get("_experiments") or {}
+    return "stream" in (client.options.get("trace_lifecycle"), experiments.get("trace_lifecycle"))
 
 
 class _Part:
     """What is no request: the lifespan, and an application inside of another."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.receive = receive
         self._to_server = send
 
     async def send(self, message: Message) -> None:
@@ -138,11 +167,11 @@ class _Part:
         # Who handles one does so while the answer is sent.
         error = sys.exception() if status in FAILURES else None
         if isinstance(error, Exception) and getattr(error, "status_code", None) in FAILURES:
-            _report(error, handled=True)
+            _report(error, MECHANISM, handled=True)
 
     def fail(self, error: Exception) -> None:
         """Report what was raised."""
-        _report(error, handled=False)
+        _report(error, MECHANISM, handled=False)
 
     def end(self) -> None:
         """Note that it is over."""
@@ -151,16 +180,26 @@ class _Part:
 class _Request(_Part):
     """A request that is being served, or a websocket."""
 
-    def __init__(self, client: "BaseClient", requests: Requests, scope: Scope, send: Send) -> None:
-        super().__init__(send)
+    def __init__(
+        self,
+        client: "BaseClient",
+        requests: Requests,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        super().__init__(receive, send)
         self._scope = scope
-        self._outer = Notes.get_isolation_scope(), Notes.get_current_scope()
-        self._own = self._outer[0].fork()
-        Notes.set_isolation_scope(self._own)
-        Notes.set_current_scope(self._outer[1].fork())
-        _is_observed.set(True)
+        self._outer, forked = _scopes(), _forked()
+        self._own = forked[0]
+        _enter(forked)
+        _observed.set(object())
         self._own.clear_breadcrumbs()
         self._own.add_event_processor(partial(requests.describe, scope))
+        if requests.tells_bodies:
+            body = _Body(receive)
+            self.receive = body.receive
+            self._own.add_event_processor(partial(body.describe, scope))
         self._counts = client.options["auto_session_tracking"]
         if self._counts:
             self._own.start_session(session_mode="request")
@@ -189,18 +228,83 @@ class _Request(_Part):
             if self._counts:
                 self._own.end_session()
         with suppress(Exception):
-            isolation, current = self._outer
-            Notes.set_isolation_scope(isolation)
-            Notes.set_current_scope(current)
-        _is_observed.set(False)
+            _enter(self._outer)
+        _observed.set(None)
 
 
-def _report(error: Exception, handled: bool) -> None:
+class _Body:
+    """The body of a request, as far as whoever serves it has read it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._from_server = receive
+        self._read = bytearray()
+
+    async def receive(self) -> Message:
+        """Receive a message from the server, and keep what it has of the body."""
+        message = await self._from_server()
+        with suppress(Exception):
+            if len(self._read) <= LONGEST_BODY:
+                self._read += message.get("body", b"")[: LONGEST_BODY + 1]
+        return message
+
+    def describe(self, scope: Scope, made: "Event", hint: "Hint") -> "Event":
+        """Add the body to a report, by the fields that it has."""
+        with suppress(Exception):
+            kind = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip()
+            if 0 < len(self._read) <= LONGEST_BODY and (read := _READERS.get(kind.lower())):
+                made.setdefault("request", {})["data"] = read(self._read.decode())
+        return made
+
+
+_READERS: Final[dict[bytes, Callable[[str], object]]] = {
+    b"application/json": json.loads,
+    b"application/x-www-form-urlencoded": parse_qs,
+}
+"""How a body is read, by its type."""
+
+
+def _report(error: Exception, kind: str, handled: bool) -> None:
+    if _is_repeated(error):
+        return
     with suppress(Exception):
-        mechanism = {"type": MECHANISM, "handled": handled}
         options = sentry_sdk.get_client().options
-        made, hint = event_from_exception(error, client_options=options, mechanism=mechanism)
+        how = {"type": kind, "handled": handled}
+        made, hint = event_from_exception(error, client_options=options, mechanism=how)
         sentry_sdk.capture_event(made, hint=hint)
+
+
+def _is_repeated(error: Exception) -> bool:
+    """Whether a request raises what has ended a task of its own, say; note that it was raised."""
+    with suppress(Exception):
+        request = _observed.get()
+        before, vars(error)[_REPORTED] = vars(error).get(_REPORTED), request
+        return request is not None and before is request
+    return False
+
+
+Scopes = tuple[Notes, Notes]
+"""Where notes are kept: those of a whole request or task, and those of a part of it."""
+
+
+def _scopes() -> Scopes:
+    return Notes.get_isolation_scope(), Notes.get_current_scope()
+
+
+def _forked() -> Scopes:
+    isolation, current = _scopes()
+    return isolation.fork(), current.fork()
+
+
+def _enter(scopes: Scopes) -> None:
+    isolation, current = scopes
+    Notes.set_isolation_scope(isolation)
+    Notes.set_current_scope(current)
+
+
+def _is_on(integration: type[Integration]) -> bool:
+    with suppress(Exception):
+        return sentry_sdk.get_client().get_integration(integration) is not None
+    return False
 
 
 def _begin_trace(client: "BaseClient", own: Notes, scope: Scope) -> "Transaction | None":
@@ -328,20 +432,193 @@ def _end_span(context: ExecutionContext | None, status: str = "") -> None:
             span.finish()
 
 
+class Tasks(Integration):
+    """Gives each task its own scopes, and reports what ends one.
+
+    A task that is given a context has the scopes that are in there.
+    """
+
+    identifier = "tasks"
+
+    @staticmethod
+    def setup_once() -> None:
+        """Look at the tasks of the loop that runs; at those of another when it serves."""
+        _watch_tasks()
+
+
+_watched: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
+
+
+def _watch_tasks() -> None:
+    with suppress(Exception):
+        loop = asyncio.get_running_loop()
+        if loop not in _watched:
+            _watched.add(loop)
+            make = loop.get_task_factory() or _make_task
+            # One that takes no context, as was usual once, is left alone.
+            signature(make).bind(loop, None, context=None)
+            loop.set_task_factory(partial(_observe_task, make))
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    """Make a task as a loop does that has no factory."""
+    task = asyncio.Task(work, loop=loop, **options)
+    with suppress(Exception):
+        if stack := task._source_traceback:  # type: ignore[attr-defined]  # of loops that debug
+            del stack[-2:]  # what is in here
+    return task
+
+
+def _observe_task(
+    make: Callable[..., Any], loop: asyncio.AbstractEventLoop, work: Any, **options: Any
+) -> Any:
+    if getattr(work, "__qualname__", "") in PLAIN_TASKS or not _is_on(Tasks):
+        return make(loop, work, **options)
+    # Who gives a task a context means to share it, or to begin with an empty one.
+    if options.get("context") is None:
+        options["context"] = _forked_context()
+    task = make(loop, work, **options)
+    with suppress(Exception):
+        task.add_done_callback(_end_task, context=options["context"])
+    return task
+
+
+def _forked_context() -> Context:
+    context = copy_context()
+    with suppress(Exception):
+        context.run(_enter, _forked())
+    return context
+
+
+def _end_task(task: asyncio.Future[Any]) -> None:
+    # asyncio warns of an exception that nobody asks for: `exception()` would be asking.
+    error = getattr(task, "_exception", None)
+    if isinstance(error, Exception):
+        _report(error, TASK, handled=False)
+
+
+class Threads(Integration):
+    """Gives each thread and each call in a pool its own scopes, and reports what ends a thread."""
+
+    identifier = "threads"
+
+    @staticmethod
+    def setup_once() -> None:
+        """Look at each thread that is started, once in the life of the process."""
+        start, submit = Thread.start, cast(Callable[..., Any], ThreadPoolExecutor.submit)
+
+        @wraps(start)
+        def started(thread: Thread) -> None:
+            with suppress(Exception):
+                if _is_on(Threads) and not _is_of_sdk(thread):
+                    run = partial(_run, _forked(), vars(thread).get("run"))
+                    thread.run = run  # type: ignore[method-assign]  # as the SDK does
+            start(thread)
+
+        @wraps(submit)
+        def submitted(
+            pool: ThreadPoolExecutor, work: Callable[..., Any], /, *args: Any, **kwargs: Any
+        ) -> Future[Any]:
+            with suppress(Exception):
+                if _is_on(Threads):
+                    work = partial(_call, _forked(), work)
+            return cast(Future[Any], submit(pool, work, *args, **kwargs))
+
+        Thread.start = started  # type: ignore[assignment, method-assign]  # as the SDK does
+        ThreadPoolExecutor.submit = submitted  # type: ignore[assignment, method-assign]  # the same
+
+
+def _is_of_sdk(thread: Thread) -> bool:
+    """Whether the SDK works in a thread, which would keep the scopes of whoever was first."""
+    target = getattr(thread, "_target", None)
+    return str(getattr(target, "__module__", "")).startswith("sentry_sdk.")
+
+
+def _run(scopes: Scopes, own: Callable[[], None] | None) -> None:
+    """Run a thread; `own` is what it was given to run in place of its class's method."""
+    with suppress(Exception):
+        _enter(scopes)
+    thread = current_thread()  # held by what it runs, it would hold itself
+    try:
+        if own is None:
+            type(thread).run(thread)
+        else:
+            own()
+    except Exception as error:
+        _report(error, THREAD, handled=False)
+        raise
+
+
+def _call(scopes: Scopes, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    outer = None
+    with suppress(Exception):
+        outer = _scopes()
+        _enter(scopes)
+    try:
+        return work(*args, **kwargs)
+    finally:
+        with suppress(Exception):
+            if outer is not None:
+                _enter(outer)
+
+
 class Records(LoggingIntegration):
     """Leaves a breadcrumb of each log record from INFO up, and reports those of errors."""
 
     def __init__(self, details: bool, logs_level: int | None) -> None:
-        super().__init__(event_level=logging.ERROR, sentry_logs_level=logs_level)
-        if not details:
-            self._breadcrumb_handler = _ShortBreadcrumbs(logging.INFO)
+        super().__init__(event_level=None, sentry_logs_level=logs_level)
+        self._handler = EventHandler(logging.ERROR)
+        self._handler.addFilter(_is_news)
+        self._breadcrumb_handler = _Breadcrumbs(details)
+
+    @staticmethod
+    def setup_once() -> None:
+        """Look at each record that is logged, once in the life of the process."""
+        call_handlers = logging.Logger.callHandlers
+
+        def observed(logger: logging.Logger, record: logging.LogRecord) -> None:
+            try:
+                call_handlers(logger, record)
+            finally:
+                with suppress(Exception):
+                    _note_record(record)
+
+        logging.Logger.callHandlers = observed  # type: ignore[assignment, method-assign]  # the same
 
 
-class _ShortBreadcrumbs(BreadcrumbHandler):
-    """Leaves a breadcrumb without the text of the record, in place of which a hook puts another."""
+def _note_record(record: logging.LogRecord) -> None:
+    # What the SDK logs while it reports would be reported in turn.
+    if record.name.strip() in _IGNORED_LOGGERS:
+        return
+    records = sentry_sdk.get_client().get_integration(Records)
+    if records is not None:
+        records._handle_record(record)
+        records._handle_sentry_logs_record(record)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than that nobody asked for an exception that ended a task."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name != TASK or error is None or _REPORTED not in vars(error)
+
+
+class _Breadcrumbs(BreadcrumbHandler):
+    """Leaves breadcrumbs, but none of the line that closes a request: nothing comes after it.
+
+    Without `details` they do not have the text of the record: a hook puts another in its place.
+    """
+
+    def __init__(self, details: bool) -> None:
+        super().__init__(logging.INFO)
+        self._details = details
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Leave it, with the record as a hint."""
+        """Leave one, with the record as a hint."""
+        if record.name == CLOSING and record.levelno < logging.WARNING:
+            return
+        if self._details:
+            super().emit(record)
+            return
         with suppress(Exception):
             made = {
                 "type": "log",

@@ -9,17 +9,14 @@ from typing import Any, Final
 
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.argv import ArgvIntegration
-from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
-from sentry_sdk.integrations.fastapi import FastApiIntegration
 from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
-from sentry_sdk.integrations.threading import ThreadingIntegration
 
 from app.core.environment import Process, detect_environment, release_of
-from app.telemetry.instruments import Queries, Records, Requests
+from app.telemetry.instruments import Queries, Records, Requests, Tasks, Threads
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -128,17 +125,15 @@ def _integrations(settings: object) -> list[Integration]:
     logs = logging.INFO if is_on(settings, "SENTRY_INCLUDE_LOGS") else None
     details = getattr(settings, "SENTRY_PRIVACY_MODE", "strict") == "balanced"
     integrations: list[Integration] = [
-        Requests(details),
+        Requests(details, bodies=is_on(settings, "SENTRY_INCLUDE_REQUEST_BODIES")),
         Queries(),
-        AsyncioIntegration(task_spans=False),
+        Tasks(),
         Records(details, logs),
         DedupeIntegration(),  # the log of an exception that is reported already
         ExcepthookIntegration(),
-        ThreadingIntegration(),
+        Threads(),
         AtexitIntegration(callback=lambda pending, timeout: None),  # its default one prints
     ]
-    if is_on(settings, "SENTRY_INCLUDE_REQUEST_BODIES"):
-        integrations.append(FastApiIntegration())  # which reads them
     if is_on(settings, "SENTRY_INCLUDE_ARGV"):
         integrations.append(ArgvIntegration())
     if is_on(settings, "SENTRY_INCLUDE_MODULES"):

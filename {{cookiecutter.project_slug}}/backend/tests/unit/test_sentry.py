@@ -1,6 +1,8 @@
 """The façade: what it starts, what it lets out, and that nobody ever notices a fault in it."""
 
+import asyncio
 import copy
+import gc
 import importlib
 import json
 import logging
@@ -9,22 +11,30 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import Context, copy_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import sentry_sdk
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from sentry_sdk.integrations import setup_integrations
 from sentry_sdk.integrations.argv import ArgvIntegration
+from sentry_sdk.serializer import serialize
 from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+from starlette.responses import StreamingResponse
 
 from app import sentry
 from app.core import environment
 from app.core.config import Settings
 from app.core.context import request_id
-from app.telemetry import EventFilter, options
+from app.telemetry import EventFilter, instruments, options
 from app.telemetry import transport as last_line
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -458,8 +468,8 @@ def test_collection_is_off() -> None:
         assert name == "data_collection" or held[name] == value
     assert not held["data_collection"]["provided_by_user"]
     assert set(sentry_sdk.get_client().integrations) == {
-        *("requests", "queries", "asyncio", "logging", "dedupe"),
-        *("excepthook", "threading", "atexit"),
+        *("requests", "queries", "tasks", "logging", "dedupe"),
+        *("excepthook", "threads", "atexit"),
     }
 
 
@@ -1181,6 +1191,340 @@ def test_each_call_survives_arguments_that_raise(call: Callable[[], object]) -> 
     sentry.capture_message(rude, rude, rude=rude)
     sentry.capture_exception(rude, rude=rude)
     call()
+
+
+# Requests, queries and tasks. The service's own instruments see any application.
+
+TRACE = "771a43a4192642f0b136d5159a501700"
+router = APIRouter()
+
+
+@router.get("/orders/{order}")
+async def read_order(order: str) -> None:
+    if order == "answered":
+        raise HTTPException(503, "later")
+    if order == "not-found":
+        raise HTTPException(404)
+    if order != "good":
+        raise ValueError("no such order")
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("SELECT 1"))
+        with suppress(OperationalError):
+            connection.execute(text("SELECT missing"))
+
+
+@router.get("/stream")
+async def stream() -> StreamingResponse:
+    def parts() -> Iterator[bytes]:
+        yield b"begun"
+        raise ValueError("no more")
+
+    return StreamingResponse(parts())
+
+
+@router.get("/tasks")
+async def tasks() -> None:
+    await asyncio.create_task(read_order("bad"))
+
+
+@router.post("/orders")
+async def take_order(request: Request) -> None:
+    await request.body()
+    raise ValueError("no orders")
+
+
+inner, outer = FastAPI(), FastAPI()
+inner.include_router(router, prefix="/v1")
+outer.include_router(router, prefix="/v1")
+outer.mount("/inner", inner)
+
+
+async def ask(path: str, method: str = "GET", body: str = "", **headers: str) -> int:
+    transport = httpx.ASGITransport(outer, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        answer = await client.request(method, path, content=body, headers=headers)
+        return answer.status_code
+
+
+def of(kind: str, sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    sentry_sdk.flush(2)
+    return [each for each in sent if each["type"] == kind]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_traced_request_is_told_by_its_route_with_its_queries(
+    mode: str, sent: list[dict[str, Any]]
+) -> None:
+    assert sentry.init_sentry(settings(SENTRY_PRIVACY_MODE=mode), lambda: outer.routes)
+    scopes = sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()
+    assert await ask("/v1/orders/good") == 200
+    assert (sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()) == scopes
+    (trace,) = of("transaction", sent)
+    assert (trace["transaction"], trace["transaction_info"]) == (
+        "/v1/orders/{order}",
+        {"source": "route"},
+    )
+    assert (trace["contexts"]["trace"]["op"], trace["contexts"]["trace"]["status"]) == (
+        "http.server",
+        "ok",
+    )
+    assert trace["contexts"]["response"]["status_code"] == 200
+    assert trace["request"]["method"] == "GET"
+    assert [(span["op"], span.get("status")) for span in trace["spans"]] == [
+        ("db", None),
+        ("db", "internal_error"),
+    ]
+    ids = {span["parent_span_id"] for span in trace["spans"]}
+    assert ids == {trace["contexts"]["trace"]["span_id"]}
+
+
+@pytest.mark.parametrize(("sampled", "rate", "traces"), [("0", 1.0, 0), ("1", 1e-6, 1)])
+async def test_who_began_a_trace_has_decided_on_it(
+    sampled: str, rate: float, traces: int, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_TRACES_SAMPLE_RATE=rate)
+    await ask("/v1/orders/good", **{"sentry-trace": f"{TRACE}-{TRACE[:16]}-{sampled}"})
+    assert [each["contexts"]["trace"]["trace_id"] for each in of("transaction", sent)] == (
+        [TRACE] * traces
+    )
+
+
+async def test_what_only_asks_for_heads_and_options_is_not_traced(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    assert await ask("/v1/orders/good", "HEAD") == await ask("/v1/orders/good", "OPTIONS") == 405
+    assert of("transaction", sent) == []
+
+
+async def test_a_request_is_drawn_by_the_number_that_its_trace_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "sentry_sdk.transport.HttpTransport._send_envelope",
+        lambda self, envelope: headers.append(envelope.headers),
+    )
+    start(SENTRY_TRACES_SAMPLE_RATE=0.5)
+    for number in (0, 499_999, 500_000, 999_999):
+        monkeypatch.setattr("random.randrange", lambda _, drawn=number: drawn)
+        await ask("/v1/orders/good")
+    sentry_sdk.flush(2)
+    traces = [each["trace"] for each in headers if "trace" in each]
+    drawn = [(each["sample_rand"], each["sample_rate"]) for each in traces]
+    assert drawn == [("0.000000", "0.5"), ("0.499999", "0.5")]
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+@pytest.mark.parametrize(
+    ("order", "status", "handled"), [("bad", 500, False), ("answered", 503, True)]
+)
+@pytest.mark.parametrize("place", ["", "/inner"])
+async def test_a_request_that_fails_is_reported_once(
+    place: str, order: str, status: int, handled: bool, rate: float, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_TRACES_SAMPLE_RATE=rate)
+    caller = {"sentry-trace": f"{TRACE}-{'b' * 16}"}
+    assert await ask(f"{place}/v1/orders/{order}", **caller) == status
+    (error,) = of("event", sent)
+    assert error["exception"]["values"][-1]["mechanism"] == {
+        "type": "starlette",
+        "handled": handled,
+    }
+    assert (error["transaction"], error["transaction_info"]["source"]) == (
+        "/v1/orders/{order}",
+        "route",
+    )
+    assert error["contexts"]["trace"]["trace_id"] == TRACE
+    statuses = [each["contexts"]["trace"]["status"] for each in of("transaction", sent)]
+    assert statuses == ["internal_error" if status == 500 else "unavailable"] * int(rate)
+
+
+async def test_a_trace_tells_that_its_answer_was_cut_off(sent: list[dict[str, Any]]) -> None:
+    start()
+    with suppress(ValueError):
+        await ask("/v1/stream")
+    (trace,) = of("transaction", sent)
+    assert trace["contexts"]["response"]["status_code"] == 200
+    assert trace["contexts"]["trace"]["status"] == "internal_error"
+
+
+async def test_what_a_caller_asked_for_wrongly_is_not_reported(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    assert await ask("/v1/orders/not-found") == 404
+    assert of("event", sent) == []
+
+
+async def test_a_request_takes_and_leaves_no_breadcrumbs(sent: list[dict[str, Any]]) -> None:
+    start()
+    sentry.add_breadcrumb("a query of the process")
+    for order in ("good", "bad"):
+        await ask(f"/v1/orders/{order}")
+    (error,) = of("event", sent)
+    assert "query" not in json.dumps(error.get("breadcrumbs", {}))
+
+
+async def test_tasks_have_tags_of_their_own_and_report_what_ends_them_once(
+    sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    usual = loop.get_task_factory()
+    start()
+    instruments.Tasks.setup_once()  # as in a process whose first loop this is
+
+    async def work(number: int) -> None:
+        sentry.set_tag("number", str(number))
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    await asyncio.gather(*map(work, range(5)), return_exceptions=True)
+    loop.set_task_factory(usual)
+    assert sorted(each["tags"]["number"] for each in of("event", sent)) == list("01234")
+    assert "number" not in sentry_sdk.get_isolation_scope()._tags
+
+
+def test_a_task_keeps_the_context_that_it_is_given() -> None:
+    async def serve() -> None:
+        instruments.Tasks.setup_once()
+        request_id.set("outer")
+        for context in (Context(), copy_context()):
+            context.run(request_id.set, "given")
+            assert await asyncio.create_task(tell(), context=context) == "given"
+        assert await asyncio.create_task(tell(), context=Context()) == ""
+        assert await asyncio.create_task(tell()) == "outer"
+
+    async def tell() -> str:
+        return request_id.get()
+
+    start()
+    asyncio.run(serve())
+
+
+def test_asyncio_still_logs_a_task_that_nobody_awaits(
+    sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def serve() -> None:
+        instruments.Tasks.setup_once()
+        task = asyncio.create_task(fail())
+        await asyncio.wait([task])  # which does not ask for its result
+
+    start()
+    asyncio.run(serve())
+    gc.collect()
+    assert "Task exception was never retrieved" in caplog.text
+    assert len(of("event", sent)) == 1  # the line is no second report
+
+
+async def test_a_task_that_ends_its_request_is_reported_once(sent: list[dict[str, Any]]) -> None:
+    start()
+    assert [await ask("/v1/tasks"), await ask("/v1/tasks")] == [500, 500]
+    mechanisms = [each["exception"]["values"][-1]["mechanism"] for each in of("event", sent)]
+    assert mechanisms == [{"type": "asyncio", "handled": False}] * 2
+
+
+def test_the_tasks_of_each_loop_that_serves_are_seen(sent: list[dict[str, Any]]) -> None:
+    start()
+    for _ in range(3):
+        asyncio.run(ask("/v1/tasks"))
+    kinds = [each["exception"]["values"][-1]["mechanism"]["type"] for each in of("event", sent)]
+    assert kinds == ["asyncio"] * 3
+
+
+def test_threads_and_calls_in_pools_have_tags_of_their_own(sent: list[dict[str, Any]]) -> None:
+    def work(number: int) -> None:
+        sentry.set_tag(f"own{number}", "yes")
+        sentry.capture_message("worked")
+
+    start()
+    sentry.set_tag("of", "the process")
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(3, 6):
+            pool.submit(work, number).result()
+    told = [each["tags"] for each in of("event", sent)]
+    assert told == [{"of": "the process", f"own{number}": "yes"} for number in range(6)]
+
+
+class Failing(threading.Thread):
+    def run(self) -> None:
+        raise ValueError("no")
+
+
+def fail() -> None:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("made", [Failing, lambda: threading.Thread(target=fail)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_a_thread_is_reported(
+    made: Callable[[], threading.Thread], sent: list[dict[str, Any]]
+) -> None:
+    start()
+    thread = made()
+    thread.start()
+    thread.join()
+    (error,) = of("event", sent)
+    mechanism = {"type": "threading", "handled": False}
+    assert error["exception"]["values"][-1]["mechanism"] == mechanism
+
+
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+LONGEST = '{"item": 7}'.ljust(instruments.LONGEST_BODY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        (f"{JSON}; charset=utf-8", '{"item": 7}', {"item": 7}),
+        (JSON, '{"password": "p"}', {"password": "[Filtered]"}),
+        (FORM, "item=7&password=p", {"item": ["7"], "password": "[Filtered]"}),
+        (JSON, LONGEST, {"item": 7}),
+        (JSON, f"{LONGEST} ", None),
+        (JSON, "{", None),
+        (JSON, "", None),
+        ("text/plain", "hello", None),
+    ],
+)
+async def test_a_body_is_told_by_its_fields(
+    kind: str, body: str, told: object, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_INCLUDE_REQUEST_BODIES=True)
+    headers = {"content-type": kind}
+    assert await ask("/v1/orders", "POST", body, **headers) == 500
+    assert report(sent)["request"].get("data") == told
+
+
+@pytest.mark.parametrize(("mode", "bodies"), [("strict", True), ("balanced", False)])
+async def test_a_body_is_told_of_in_balanced_mode_alone_and_if_asked_for(
+    mode: str, bodies: bool, sent: list[dict[str, Any]]
+) -> None:
+    start(SENTRY_PRIVACY_MODE=mode, SENTRY_INCLUDE_REQUEST_BODIES=bodies)
+    await ask("/v1/orders", "POST", '{"item": 7}', **{"content-type": JSON})
+    assert "data" not in report(sent)["request"]
+
+
+def test_the_serializer_leaves_what_a_hook_rebuilds_to_the_hook() -> None:
+    event = instruments.Plain(a={"b": object()})
+    assert serialize(event) is event
+
+
+def test_the_line_that_closes_a_request_is_no_breadcrumb(sent: list[dict[str, Any]]) -> None:
+    start()
+    logging.getLogger("app.request").warning("slow")
+    logging.getLogger("app").setLevel(logging.INFO)
+    logging.getLogger("app.request").info("request served")
+    logging.getLogger("app.orders").info("an order came")
+    sentry.capture_message("hello")
+    crumbs = report(sent)["breadcrumbs"]["values"]
+    assert [each["message"] for each in crumbs] == ["slow", "an order came"]
 
 
 class Finder:

@@ -11,17 +11,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import httpx
 import pytest
 import sentry_sdk
+from fastapi import FastAPI
+from sentry_sdk.client import _Client
+from sentry_sdk.scope import Scope
+from sentry_sdk.tracing import Span, Transaction
 from sentry_sdk.transport import HttpTransport
 
 from app import sentry
+from app.auth import issuer
 from app.core.config import Settings
+from app.main import create_app
 from app.telemetry import transport
+from app.tenancy import lifecycle
 from tests.wire.backends import FAULTS, KEY, PROJECT, WRONG_DSNS, never_answers, treating
 from tests.wire.listener import Listener, listen
 from tests.wire.server import PATIENCE, Server, command_line, serve
@@ -222,6 +231,62 @@ def test_sigterm_ends_it_while_no_report_is_answered(
         load(server, headers)
         assert server.stop() == 0
         assert "Finished server process" in server.log
+
+
+# The SDK.
+
+
+def functions() -> Iterator[tuple[Any, str]]:
+    """Find the functions of the SDK that its instrumentation of a request may call."""
+    for holder in (Scope, _Client, Span, Transaction, sentry_sdk.api):
+        for name, value in vars(holder).items():
+            function = getattr(value, "__func__", value)
+            if isinstance(function, FunctionType) and function.__module__.startswith("sentry_sdk"):
+                yield holder, name
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+async def test_an_sdk_that_raises_in_any_of_its_functions_changes_no_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporting = settings.model_copy(
+        update={"SENTRY_DSN": f"http://{KEY}@127.0.0.1:9/{PROJECT}", "SENTRY_TRACES_SAMPLE_RATE": 1}
+    )
+    reached = []
+    with sentry_sdk.isolation_scope():  # for what starting leaves there
+        app = create_app(reporting)
+        app.get("/failing")(raising)
+        await lifecycle.create("acme")
+        token = issuer.issue(settings, "acme", "alice")
+        expected = await asked(app, token)
+        for holder, name in functions():
+            with monkeypatch.context() as broken:
+                broken.setattr(holder, name, BROKEN)
+                if holder is sentry_sdk.api and hasattr(sentry_sdk, name):
+                    broken.setattr(sentry_sdk, name, BROKEN)
+                if await asked(app, token) != expected:
+                    reached.append(f"{holder.__name__}.{name}")
+        sentry.shutdown_sentry(timeout=0)
+    assert reached == []
+
+
+BROKEN = Mock(side_effect=RuntimeError("the SDK is broken"))
+
+
+def raising() -> None:
+    raise ValueError("the route is broken")
+
+
+async def asked(app: FastAPI, token: str) -> Answers:
+    # Without a client, which another test may have had the SDK instrument.
+    asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"X-Request-ID": "request", "Authorization": f"Bearer {token}"}
+    answers = []
+    for path in (f"/api/v1/projects/{UNKNOWN}", "/api/v1/projects", "/failing"):
+        request = httpx.Request("GET", f"http://service.test{path}", headers=headers)
+        answer = await asgi.handle_async_request(request)
+        answers.append((answer.status_code, await answer.aread()))
+    return answers
 
 
 # The disk of the log.
