@@ -1,10 +1,10 @@
-"""Measures what a fault of the telemetry back end does to requests, to memory and to the end.
+"""Measures what a fault of telemetry does to requests, to memory and to the end.
 
 Then it has requests of many tenants fail at once, and looks at whose each report is.
 
-Runs in the environment of a generated project. Two servers, one whose back end is healthy and one
-whose back end has the fault, take the same load by turns, from a process of its own: requests
-come at their times, however long the answers take, and one in ten of them fails and is reported.
+Runs in the environment of a generated project. Two servers, a healthy one and one with the fault,
+take the same load by turns, from a process of its own: requests come at their times, however long
+the answers take, and one in ten of them fails and is reported.
 """
 
 import argparse
@@ -19,14 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from measures import verdict
 
@@ -39,6 +41,9 @@ CALLERS = 4  # at a time, while memory is looked at
 PATIENCE = 60.0  # seconds for an answer
 JUDGED = 30.0  # seconds of load: times of less are chance
 DEAD = ("refuses_the_connection", "never_answers")
+
+FULL_DISK = ("sh", "-c", 'exec "$@" >/dev/full 2>/dev/full', "sh")
+FULL_QUEUE = {"MORE_OPTIONS": '{"transport_queue_size": 12}'}  # room for two reports
 
 EXPECTED = {"/api/v1/projects": 200, "/faulty/charges/7": 500, "/faulty/log": 200}
 READING, FAULTY, LOGGING = EXPECTED
@@ -101,13 +106,32 @@ class Service:
         command_line("tenant", "create", "acme")
         self.token = command_line("token", "--tenant", "acme", "--user", "alice")
 
-    def serving(self, dsn: str) -> AbstractContextManager[Any]:
-        """Serve; reports go to a DSN."""
-        settings = {**self.settings, "SENTRY_DSN": dsn}
-        manager: AbstractContextManager[Any] = self.server.serve(
-            settings, "tests.wire.faulty_app:app"
-        )
-        return manager
+    @contextmanager
+    def serving(self, condition: "Condition") -> Iterator[Any]:
+        """Serve in a condition."""
+        with condition.back_end() as back_end:
+            settings = {**self.settings, **condition.settings, "SENTRY_DSN": back_end.dsn}
+            app = "tests.wire.faulty_app:app"
+            with self.server.serve(settings, app, condition.within) as server:
+                if condition.is_of_sdk:
+                    httpx.post(f"{server.url}/faulty/sdk").raise_for_status()
+                yield server
+
+    @property
+    def healthy(self) -> "Condition":
+        """Reports arrive."""
+        return Condition(partial(self.back_ends.treating, partial(self.back_ends.answers, 200)))
+
+    @property
+    def faults(self) -> "Mapping[str, Condition]":
+        """What may be wrong, by name."""
+        back_ends = {**self.back_ends.FAULTS, **self.back_ends.WRONG_DSNS}
+        return {
+            **{name: Condition(back_end) for name, back_end in back_ends.items()},
+            "a_full_queue": Condition(back_ends["never_answers"], FULL_QUEUE),
+            "a_full_disk_for_logs": replace(self.healthy, within=FULL_DISK),
+            "an_sdk_that_raises": replace(self.healthy, is_of_sdk=True),
+        }
 
     def paced(self, url: str, seconds: float) -> Load:
         """Send a server requests, each at its time."""
@@ -116,6 +140,17 @@ class Service:
     def hammered(self, url: str, path: str, number: int) -> Load:
         """Send a server a number of requests, as fast as it answers."""
         return self.pool.submit(in_loop, hammer, url, self.token, path, number).result()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """In what a server serves."""
+
+    back_end: Callable[[], AbstractContextManager[Any]]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    within: Sequence[str] = ()
+    is_of_sdk: bool = False
+    """Whether each function of the SDK raises."""
 
 
 # What faults do to requests and to the end.
@@ -135,17 +170,15 @@ class Compared:
 
 def compare_all(service: Service, names: Sequence[str], seconds: float) -> bool:
     """Print a line for each fault; return whether a floor is missed."""
-    faults = service.back_ends.FAULTS
     p99, shutdown = (P99, SHUTDOWN) if seconds >= JUDGED else (UNJUDGED, UNJUDGED)
-    print(f"Faults of the back end: {seconds:g} s of load each, medians of interleaved rounds\n")
+    print(f"Faults of telemetry: {seconds:g} s of load each, medians of interleaved rounds\n")
     print(
         f"{'fault':<30}{'requests':>9}{'failed':>7}{'healthy p99':>13}{'p99':>11}{'ratio':>7}"
         f"{'shutdown':>18}"
     )
     missed = False
-    for name in names or faults:
-        with faults[name]() as back_end:
-            seen = compare(service, back_end.dsn, seconds)
+    for name in names or service.faults:
+        seen = compare(service, service.faults[name], seconds)
         missed |= bool(seen.failed) or seen.ratio > p99[0] or seen.shutdown > shutdown[0]
         print(
             f"{name:<30}{seen.requests:>9}{seen.failed.total():>7}{seen.healthy * 1e3:>10.1f} ms"
@@ -158,14 +191,9 @@ def compare_all(service: Service, names: Sequence[str], seconds: float) -> bool:
     return missed
 
 
-def compare(service: Service, dsn: str, seconds: float) -> Compared:
-    """Load a server with a healthy back end and one with this one by turns."""
-    answering = service.back_ends.treating(partial(service.back_ends.answers, 200))
-    with (
-        answering as well,
-        service.serving(well.dsn) as healthy,
-        service.serving(dsn) as faulty,
-    ):
+def compare(service: Service, condition: Condition, seconds: float) -> Compared:
+    """Load a healthy server and one with a fault by turns."""
+    with service.serving(service.healthy) as healthy, service.serving(condition) as faulty:
         rounds: list[dict[str, Load]] = []
         for turn in range(ROUNDS + 1):
             order = (healthy, faulty) if turn % 2 else (faulty, healthy)
@@ -201,7 +229,7 @@ def watch_memory(service: Service, errors: int) -> bool:
     missed = False
     print(f"\nMemory over {errors} errors with the back end dead\n")
     for name in DEAD:
-        with service.back_ends.FAULTS[name]() as back_end, service.serving(back_end.dsn) as server:
+        with service.serving(service.faults[name]) as server:
             service.hammered(server.url, READING, WARM_UP)
             before = memory_of(server.process.pid)
             seen = service.hammered(server.url, LOGGING, errors)

@@ -27,7 +27,7 @@ def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
 def test_a_few_requests_notice_no_fault(environment: Environment) -> None:
-    faults = ("never_answers", "answers_500")
+    faults = ("never_answers", "an_sdk_that_raises")
     options = ("--seconds", "0.5", "--errors", "100")
     said = in_generated(environment, "faults.py", *options, *faults)
     rows = [line.split()[:3] for line in said.splitlines() if line.startswith(faults)]

@@ -57,7 +57,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.rate_limits.close()
     await dispose()
     # {% if cookiecutter.include_sentry == "yes" %}
-    shutdown_sentry(timeout=1.5)  # an orchestrator waits, and what is left is lost anyway
+    shutdown_sentry(timeout=1.25)  # an orchestrator waits, and what is left is lost anyway
     # {% endif %}
 
 

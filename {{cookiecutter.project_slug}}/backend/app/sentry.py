@@ -109,13 +109,13 @@ def _start(settings: object) -> None:
 
     transport.prove_last_line()
     transport.silence_http_library()
-    transport.let_sdk_log_as_all_do()
     _state.rules = EventFilter(
         getattr(settings, "SENTRY_PRIVACY_MODE", "strict"),
         getattr(settings, "SENTRY_USER_CONTEXT", "id"),
     )
     _state.names_server = options.is_on(settings, "SENTRY_INCLUDE_SERVER_NAME")
     asked = options.sdk_options(settings)
+    transport.let_sdk_log_as_all_do(is_debugging=asked["debug"])
     _state.sampling = Sampling(
         asked["traces_sample_rate"] or 0.0,
         Settings.read_rates(getattr(settings, "SENTRY_RATES_FILE", "")),

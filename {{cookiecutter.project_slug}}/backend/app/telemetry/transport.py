@@ -364,9 +364,14 @@ def silence_http_library() -> None:
         logging.getLogger(name).addFilter(_is_not_of_a_report)
 
 
-def let_sdk_log_as_all_do() -> None:
-    """Take from the SDK its own way to standard error, which passes by the filter of log lines."""
-    logging.getLogger("sentry_sdk.errors").handlers.clear()
+def let_sdk_log_as_all_do(is_debugging: bool) -> None:
+    """Take from the SDK its own way to standard error, which passes by the filter of log lines.
+
+    What it would tell when it is debugged, and then throw away, is not even made.
+    """
+    logger = logging.getLogger("sentry_sdk.errors")
+    logger.handlers.clear()
+    logger.setLevel(logging.DEBUG if is_debugging else logging.WARNING)
 
 
 def _is_not_of_a_report(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Back ends of telemetry on loopback that misbehave, each in its own way."""
+"""Back ends of telemetry on loopback that misbehave, each in its own way; an SDK that does."""
 
 import socket
 import ssl
@@ -12,11 +12,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
+from types import FunctionType
+from typing import Any
 
+import sentry_sdk
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sentry_sdk.client import _Client
+from sentry_sdk.scope import Scope
+from sentry_sdk.tracing import Span, Transaction
 
 KEY = "4c9ae0b17d5f4f0f8b6f3d2a1e0c9b88"  # of every DSN here: it must stand in no log
 PROJECT = "987650001"  # so must this
@@ -245,3 +251,26 @@ FAULTS: Mapping[str, Fault] = {
 
 WRONG_DSNS: Mapping[str, Fault] = {"has_no_key": has_no_key, "is_no_address": is_no_address}
 """By name, what leads nowhere: with these, reporting is not started."""
+
+
+# An SDK that raises.
+
+
+def sdk_functions() -> Iterator[tuple[Any, str]]:
+    """Find the functions of the SDK that its instrumentation of a request may call."""
+    for holder in (Scope, _Client, Span, Transaction, sentry_sdk.api, sentry_sdk):
+        for name, value in vars(holder).items():
+            function = getattr(value, "__func__", value)
+            if isinstance(function, FunctionType) and function.__module__.startswith("sentry_sdk"):
+                yield holder, name
+
+
+def raises(*args: object, **kwargs: object) -> None:
+    """Stand for one of them."""
+    raise RuntimeError("the SDK is broken")
+
+
+def break_sdk() -> None:
+    """Have each of them raise, from now on."""
+    for holder, name in list(sdk_functions()):
+        setattr(holder, name, raises)

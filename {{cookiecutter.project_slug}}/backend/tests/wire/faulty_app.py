@@ -19,6 +19,7 @@ from app.core.context import request_id
 from app.main import create_app
 from app.sentry import add_breadcrumb, capture_message, init_sentry, set_context, set_tag
 from app.telemetry import options
+from tests.wire.backends import break_sdk
 from tests.wire.places import PLACES, PROCESS, PROCESS_CANARIES, Canary, Order, planted
 
 # What must not be reported comes from the environment, as it is no part of any code.
@@ -81,6 +82,12 @@ async def call_another(url: str) -> None:
 async def report_elsewhere(dsn: Annotated[str, Body()]) -> bool:
     """Start reporting anew, to another back end."""
     return init_sentry(app.state.settings.model_copy(update={"SENTRY_DSN": dsn}))
+
+
+@app.post("/faulty/sdk")
+async def break_the_sdk() -> None:
+    """Have each function of the SDK raise from now on, in this process."""
+    break_sdk()
 
 
 # A canary for each place, and each of its stages.

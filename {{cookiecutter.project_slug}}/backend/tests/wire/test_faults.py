@@ -11,18 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from types import FunctionType, SimpleNamespace
-from typing import Any
-from unittest.mock import Mock
+from types import SimpleNamespace
 from uuid import uuid4
 
 import httpx
 import pytest
 import sentry_sdk
 from fastapi import FastAPI
-from sentry_sdk.client import _Client
-from sentry_sdk.scope import Scope
-from sentry_sdk.tracing import Span, Transaction
 from sentry_sdk.transport import HttpTransport
 
 from app import sentry
@@ -31,7 +26,16 @@ from app.core.config import Settings
 from app.main import create_app
 from app.telemetry import transport
 from app.tenancy import lifecycle
-from tests.wire.backends import FAULTS, KEY, PROJECT, WRONG_DSNS, never_answers, treating
+from tests.wire.backends import (
+    FAULTS,
+    KEY,
+    PROJECT,
+    WRONG_DSNS,
+    never_answers,
+    raises,
+    sdk_functions,
+    treating,
+)
 from tests.wire.listener import Listener, listen
 from tests.wire.server import PATIENCE, Server, command_line, serve
 
@@ -236,15 +240,6 @@ def test_sigterm_ends_it_while_no_report_is_answered(
 # The SDK.
 
 
-def functions() -> Iterator[tuple[Any, str]]:
-    """Find the functions of the SDK that its instrumentation of a request may call."""
-    for holder in (Scope, _Client, Span, Transaction, sentry_sdk.api):
-        for name, value in vars(holder).items():
-            function = getattr(value, "__func__", value)
-            if isinstance(function, FunctionType) and function.__module__.startswith("sentry_sdk"):
-                yield holder, name
-
-
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 async def test_an_sdk_that_raises_in_any_of_its_functions_changes_no_answer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -259,18 +254,13 @@ async def test_an_sdk_that_raises_in_any_of_its_functions_changes_no_answer(
         await lifecycle.create("acme")
         token = issuer.issue(settings, "acme", "alice")
         expected = await asked(app, token)
-        for holder, name in functions():
+        for holder, name in sdk_functions():
             with monkeypatch.context() as broken:
-                broken.setattr(holder, name, BROKEN)
-                if holder is sentry_sdk.api and hasattr(sentry_sdk, name):
-                    broken.setattr(sentry_sdk, name, BROKEN)
+                broken.setattr(holder, name, raises)
                 if await asked(app, token) != expected:
                     reached.append(f"{holder.__name__}.{name}")
         sentry.shutdown_sentry(timeout=0)
     assert reached == []
-
-
-BROKEN = Mock(side_effect=RuntimeError("the SDK is broken"))
 
 
 def raising() -> None:
@@ -287,6 +277,15 @@ async def asked(app: FastAPI, token: str) -> Answers:
         answer = await asgi.handle_async_request(request)
         answers.append((answer.status_code, await answer.aread()))
     return answers
+
+
+def test_an_sdk_that_raises_in_all_of_them_changes_no_answer(
+    environment: Environment, headers: Headers, healthy: Listener, expected: Answers
+) -> None:
+    with faulty(environment, healthy.dsn) as server:
+        httpx.post(f"{server.url}/faulty/sdk").raise_for_status()
+        assert load(server, headers) == expected
+        assert server.stop() == 0
 
 
 # The disk of the log.
