@@ -26,6 +26,7 @@ from app.core import config
 from app.db import dispose, roles
 from app.observability import logging, metrics
 # {% if cookiecutter.include_sentry == "yes" %}
+from app.sentry import report_by_hand
 from app.telemetry.preview import render_preview
 # {% endif %}
 from app.tenancy import check_database, lifecycle
@@ -102,6 +103,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.set_defaults(command=_token)
     # {% if cookiecutter.include_sentry == "yes" %}
+
+    report = commands.add_parser("report", help="report an error by hand, to see it arrive")
+    report.add_argument("name", metavar="TENANT", help="whose error it is said to be")
+    report.set_defaults(
+        command=lambda arguments: _print(
+            report_by_hand(
+                config.settings,
+                arguments.name,
+                _in_loop(lifecycle.find(arguments.name)).telemetry_consent,
+            )
+        )
+    )
 
     privacy = commands.add_parser("privacy", help="show what an error report would tell")
     actions = privacy.add_subparsers(required=True, metavar="ACTION")

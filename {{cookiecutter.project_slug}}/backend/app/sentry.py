@@ -15,7 +15,7 @@ from functools import wraps
 from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from app.core.context import current_request_id, telemetry_consent
+from app.core.context import current_request_id, telemetry_consent, tell_consent
 from app.observability import Failure, was_logged
 from app.privacy import scrub_string
 from app.telemetry import (
@@ -29,7 +29,7 @@ from app.telemetry import (
     strict,
 )
 from app.telemetry.messages import VALUE, keep_constants
-from app.telemetry.sampling import SCRUBBING, Sampling
+from app.telemetry.sampling import SCRUBBING, Sampling, fates_of_errors
 from app.telemetry.structure import describe_user, own_tag, pseudonym, tell_labels, tell_routes
 
 try:
@@ -156,6 +156,29 @@ def _templates(routes: Iterable[object]) -> Iterator[str]:
         nested = getattr(route, "effective_route_contexts", None)
         for each in nested() if nested else (route,):
             yield str(getattr(each, "path", ""))
+
+
+def report_by_hand(settings: object, tenant_id: str, consent: str, timeout: float = 10.0) -> str:
+    """Report an error as if it were a tenant's; return a sentence that says what finds it.
+
+    Raises ValueError where none arrives within `timeout` seconds, with the reason as its message.
+    """
+    if not getattr(settings, "SENTRY_DSN", ""):
+        raise ValueError("nothing is reported: SENTRY_DSN is not set")
+    if not init_sentry(settings):
+        raise ValueError("nothing is reported: the line before says why")
+    tell_consent(consent)
+    set_user_context("operator", tenant_id)
+    try:
+        raise RuntimeError("an error by hand, to see it arrive")
+    except RuntimeError as error:
+        capture_exception(error)
+    shutdown_sentry(timeout)
+    fates = fates_of_errors()
+    if "sent" not in fates:
+        raise ValueError(f"no error has arrived: {', '.join(fates) or 'there is no answer'}")
+    told = tenant_id if consent == "full" else pseudonym(tenant_id)
+    return f"An error has arrived. In Sentry, look for tenant_id:{told}"
 
 
 def shutdown_sentry(timeout: float = 2.0) -> None:

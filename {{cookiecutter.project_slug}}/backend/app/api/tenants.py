@@ -122,11 +122,7 @@ async def create_tenant(tenant: TenantIn, response: Response) -> TenantOut:
 @router.get("/{name}", responses=problems(404))
 async def get_tenant(name: Name) -> TenantOut:
     """Show a tenant."""
-    async with system_session(f"show tenant {name}", name) as session:
-        tenant = await session.get(Tenant, name)
-    if tenant is None:
-        raise NotFound
-    return TenantOut.model_validate(tenant)
+    return await _step(lifecycle.find, name)
 
 
 @router.post("/{name}/suspend", responses=problems(404, 409))

@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     SENTRY_USER_CONTEXT: Literal["id", "anonymous", "full"] = "id"
     """What is told of the caller: their id, a session that hides it, or all that is known."""
     SENTRY_INCLUDE_REQUEST_BODIES: bool = False
-    """Read request bodies up to 10 kB and send them filtered; `strict` never sends one."""
+    """Send request bodies of up to 10 kB, JSON and forms, filtered; `strict` never sends one."""
     SENTRY_INCLUDE_LOCAL_VARIABLES: bool = False
     """Send the variables of the functions on a stack, filtered; `strict` never sends them."""
     SENTRY_INCLUDE_SOURCE_CONTEXT: bool = False

@@ -58,6 +58,17 @@ def count_dropped(category: str, reason: str, tenant: str, quantity: int = 1) ->
         DROPPED.labels(category, reason, tenant and metrics.tenant_label(tenant)).inc(quantity)
 
 
+def fates_of_errors() -> list[str]:
+    """Return what became of this process's errors: `sent`, or why they were not sent."""
+    counted = (each for metric in (SENT, DROPPED) for each in metric.collect())
+    samples = (each for metric in counted for each in metric.samples)
+    return sorted(
+        each.labels.get("reason", "sent")
+        for each in samples
+        if each.name.endswith("_total") and each.labels["category"] == ERROR and each.value
+    )
+
+
 class Budget:
     """So many reports of a tenant in a minute, and as many at once; 0 is no limit."""
 

@@ -54,6 +54,15 @@ async def create(name: str) -> tuple[Tenant, bool]:
     return tenant, new
 
 
+async def find(name: str) -> Tenant:
+    """Return a tenant. Raises ValueError for a malformed name, UnknownTenantError for no tenant's."""
+    async with system_session(f"show tenant {checked_name(name)}", name) as session:
+        tenant = await session.get(Tenant, name)
+    if tenant is None:
+        raise UnknownTenantError(name)
+    return tenant
+
+
 async def suspend(name: str) -> Tenant:
     """Stop serving a tenant, at once, on every process. Its rows stay."""
     return await _move(name, TenantStatus.SUSPENDED)

@@ -84,7 +84,7 @@ def command_line(environment: dict[str, str], *arguments: str) -> str:
         [sys.executable, "-m", "app", *arguments],
         cwd=BACKEND,
         env={"PATH": os.environ["PATH"], "ENV_FILE": "", **environment},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()

@@ -1,6 +1,7 @@
 """What arrives at Sentry from a real process, and what does not."""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -262,3 +263,37 @@ def test_a_malformed_dsn_stops_no_service_and_is_not_logged(environment: dict[st
         assert server.log.count("Sentry is off") == 1
         assert "fake-dsn-key-77" not in server.log
         server.stop()
+
+
+@pytest.mark.parametrize("consent", ["full", "anonymous"])
+def test_an_error_by_hand_arrives_and_is_found_by_what_is_printed(
+    environment: dict[str, str], consent: str
+) -> None:
+    command_line(environment, "tenant", "create", "globex")
+    command_line(environment, "consent", "globex", consent)
+    with listen() as listener:
+        said = command_line(environment | {"SENTRY_DSN": listener.dsn}, "report", "globex")
+    (error,) = listener.items("event")
+    tag = error.payload["tags"]["tenant_id"]
+    assert said == f"An error has arrived. In Sentry, look for tenant_id:{tag}"
+    assert (tag == "globex") is (consent == "full")
+    assert error.payload["exception"]["values"][0]["stacktrace"]["frames"]
+
+
+def test_an_error_by_hand_that_does_not_arrive_says_why(environment: dict[str, str]) -> None:
+    def refused(tenant: str, dsn: str = "") -> str:
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            command_line(environment | {"SENTRY_DSN": dsn}, "report", tenant)
+        assert failed.value.returncode == 1
+        return str(failed.value.stderr)
+
+    nowhere = "http://publickey@127.0.0.1:9/42"
+    command_line(environment, "tenant", "create", "initech")
+    command_line(environment, "consent", "initech", "none")
+    assert refused("acme") == "Nothing is reported: SENTRY_DSN is not set.\n"
+    assert refused("nobody", nowhere) == "There is no tenant nobody.\n"
+    assert refused("initech", nowhere).endswith("No error has arrived: consent.\n")
+    assert refused("acme", "no DSN").endswith("Nothing is reported: the line before says why.\n")
+    unreached = refused("acme", nowhere).splitlines()
+    assert "Reports do not arrive at Sentry (NewConnectionError)" in unreached[0]
+    assert unreached[1:] == ["No error has arrived: network_error."]
