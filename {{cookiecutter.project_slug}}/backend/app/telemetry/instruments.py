@@ -1,10 +1,10 @@
-"""Instruments: what is noted of requests, queries, tasks, threads and log records.
+"""Instruments: what is noted of requests, queries, calls, tasks, threads and log records.
 
 They stand in for the SDK's integrations for Starlette, FastAPI and SQLAlchemy, which wrap every
 middleware, and read headers and make spans for requests that are not traced. Here that is decided
 first; a request that is not traced has scopes of its own, where its tags and breadcrumbs wait for
-an error, and no more. Those for asyncio, threading and logging are replaced as well: whatever the
-SDK raises, who is observed does not hear of it.
+an error, and no more. Those for httpx, asyncio, threading and logging are replaced as well:
+whatever the SDK raises, who is observed does not hear of it.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs
 from weakref import WeakSet
 
+import httpx
 import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
@@ -34,6 +35,7 @@ from sentry_sdk.integrations.logging import (
     LoggingIntegration,
 )
 from sentry_sdk.scope import Scope as Notes
+from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.utils import event_from_exception
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
@@ -432,6 +434,84 @@ def _end_span(context: ExecutionContext | None, status: str = "") -> None:
             span.finish()
 
 
+class Calls(Integration):
+    """Traces the calls of httpx where their request is traced, and leaves a breadcrumb of each.
+
+    Hosts that are named in the SDK's options are told which trace a call belongs to.
+    """
+
+    identifier = "calls"
+
+    @staticmethod
+    def setup_once() -> None:
+        """Look at the calls of every client, once in the life of the process."""
+        send, send_async = httpx.Client.send, httpx.AsyncClient.send
+
+        @wraps(send)
+        def sent(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+            with _calling(request) as note:
+                return note(send(client, request, **options))
+
+        @wraps(send_async)
+        async def sent_async(
+            client: httpx.AsyncClient, request: httpx.Request, **options: Any
+        ) -> httpx.Response:
+            with _calling(request) as note:
+                return note(await send_async(client, request, **options))
+
+        httpx.Client.send = sent  # type: ignore[assignment, method-assign]  # as the SDK does
+        httpx.AsyncClient.send = sent_async  # type: ignore[assignment, method-assign]  # the same
+
+
+@contextmanager
+def _calling(request: httpx.Request) -> Iterator[Callable[[httpx.Response], httpx.Response]]:
+    """Observe a call; what is yielded is told of the answer, and returns it."""
+    span, url, is_answered = None, "", False
+    if is_on := _is_on(Calls):
+        with suppress(Exception):
+            url = str(request.url.copy_with(query=None, fragment=None))
+            span = _begin_call(f"{request.method} {url}")
+        with suppress(Exception):
+            _tell_trace(request)
+
+    def note(answer: httpx.Response) -> httpx.Response:
+        nonlocal is_answered
+        is_answered = True
+        with suppress(Exception):
+            if is_on:
+                data = {"method": request.method, "url": url, "status_code": answer.status_code}
+                sentry_sdk.add_breadcrumb(type="http", category="httplib", data=data)
+            if span is not None:
+                span.set_http_status(answer.status_code)
+        return answer
+
+    try:
+        yield note
+    finally:
+        with suppress(Exception):
+            if span is not None:
+                if not is_answered:
+                    span.set_status("internal_error")
+                span.__exit__(None, None, None)
+
+
+def _begin_call(name: str) -> "Span | None":
+    outer = sentry_sdk.get_current_span()
+    if outer is None or not outer.sampled:
+        return None
+    return outer.start_child(op="http.client", name=name, origin="auto.http.httpx").__enter__()
+
+
+def _tell_trace(request: httpx.Request) -> None:
+    """Send along which trace a call belongs to, where its host is one of those that are named."""
+    if not should_propagate_trace(sentry_sdk.get_client(), str(request.url)):
+        return
+    for name, value in Notes.get_current_scope().iter_trace_propagation_headers():
+        # Others may have put something of their own into the baggage.
+        own = request.headers.get(name) if name == "baggage" else None
+        request.headers[name] = f"{own},{value}" if own else value
+
+
 class Tasks(Integration):
     """Gives each task its own scopes, and reports what ends one.
 
@@ -567,6 +647,7 @@ class Records(LoggingIntegration):
 
     def __init__(self, details: bool, logs_level: int | None) -> None:
         super().__init__(event_level=None, sentry_logs_level=logs_level)
+        self.notes = (self._handle_record, self._handle_sentry_logs_record)
         self._handler = EventHandler(logging.ERROR)
         self._handler.addFilter(_is_news)
         self._breadcrumb_handler = _Breadcrumbs(details)
@@ -591,9 +672,8 @@ def _note_record(record: logging.LogRecord) -> None:
     if record.name.strip() in _IGNORED_LOGGERS:
         return
     records = sentry_sdk.get_client().get_integration(Records)
-    if records is not None:
-        records._handle_record(record)
-        records._handle_sentry_logs_record(record)
+    for note in records.notes if records is not None else ():
+        note(record)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

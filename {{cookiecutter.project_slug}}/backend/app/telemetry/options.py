@@ -12,11 +12,10 @@ from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
-from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.integrations.modules import ModulesIntegration
 
 from app.core.environment import Process, detect_environment, release_of
-from app.telemetry.instruments import Queries, Records, Requests, Tasks, Threads
+from app.telemetry.instruments import Calls, Queries, Records, Requests, Tasks, Threads
 
 # `Any` because the SDK's options have no common type.
 Options = dict[str, Any]
@@ -139,5 +138,5 @@ def _integrations(settings: object) -> list[Integration]:
     if is_on(settings, "SENTRY_INCLUDE_MODULES"):
         integrations.append(ModulesIntegration())
     if _targets(settings):
-        integrations.append(HttpxIntegration())
+        integrations.append(Calls())
     return integrations

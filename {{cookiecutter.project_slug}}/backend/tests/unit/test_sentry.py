@@ -508,7 +508,7 @@ def test_a_setting_turns_one_thing_on(name: str) -> None:
     [
         ("SENTRY_INCLUDE_ARGV", True, "argv"),
         ("SENTRY_INCLUDE_MODULES", True, "modules"),
-        ("SENTRY_TRACE_PROPAGATION_TARGETS", ["named.test"], "httpx"),
+        ("SENTRY_TRACE_PROPAGATION_TARGETS", ["named.test"], "calls"),
     ],
 )
 def test_a_setting_adds_one_integration(name: str, value: object, integration: str) -> None:
@@ -576,6 +576,52 @@ def test_what_strict_never_sends_it_does_not_send_when_it_is_turned_on(
 def test_trace_headers_are_added_for_the_named_hosts_alone(url: str, told: bool) -> None:
     start(SENTRY_TRACE_PROPAGATION_TARGETS=["named.test"])
     assert should_propagate_trace(sentry_sdk.get_client(), url) is told
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+async def test_a_call_is_a_span_and_a_breadcrumb_and_tells_its_trace(
+    kind: str, rate: float, sent: list[dict[str, Any]]
+) -> None:
+    told: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told.append(request.headers)
+        if request.url.path == "/gone":
+            raise httpx.ConnectError("gone")
+        return httpx.Response(503)
+
+    def call_in_place(url: str) -> httpx.Response:
+        with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+            return client.get(url, headers={"baggage": "own=1"})
+
+    async def call(path: str) -> None:
+        url = f"https://named.test{path}?q=1"
+        if kind == "sync":
+            assert call_in_place(url).status_code == 503
+            return
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            assert (await client.get(url, headers={"baggage": "own=1"})).status_code == 503
+
+    start(SENTRY_TRACES_SAMPLE_RATE=rate, SENTRY_TRACE_PROPAGATION_TARGETS=["named.test"])
+    with sentry_sdk.start_transaction(name="serve", op="http.server", source="custom"):
+        await call("/orders")
+        with suppress(httpx.ConnectError):
+            await call("/gone")
+        trace = sentry_sdk.get_current_scope().get_traceparent()
+        sentry.capture_message("called")
+    assert {each["sentry-trace"].split("-")[0] for each in told} == {str(trace).split("-")[0]}
+    assert all(each["baggage"].startswith("own=1,sentry-") for each in told)
+    (crumb,) = of("event", sent)[0]["breadcrumbs"]["values"]
+    data = {"method": "GET", "url": "https://named.test/orders", "status_code": 503}
+    assert (crumb["category"], crumb["data"]) == ("httplib", data)
+    spans = [each["spans"] for each in of("transaction", sent)]
+    seen = [[(each["description"], each["status"]) for each in made] for made in spans]
+    expected = [
+        ("GET https://named.test/orders", "unavailable"),
+        ("GET https://named.test/gone", "internal_error"),
+    ]
+    assert seen == [expected] * int(rate)
 
 
 def test_without_a_release_nothing_is_asked_for_one(

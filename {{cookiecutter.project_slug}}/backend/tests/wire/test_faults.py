@@ -245,12 +245,17 @@ async def test_an_sdk_that_raises_in_any_of_its_functions_changes_no_answer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reporting = settings.model_copy(
-        update={"SENTRY_DSN": f"http://{KEY}@127.0.0.1:9/{PROJECT}", "SENTRY_TRACES_SAMPLE_RATE": 1}
+        update={
+            "SENTRY_DSN": f"http://{KEY}@127.0.0.1:9/{PROJECT}",
+            "SENTRY_TRACES_SAMPLE_RATE": 1,
+            "SENTRY_TRACE_PROPAGATION_TARGETS": ["named.test"],
+        }
     )
     reached = []
     with sentry_sdk.isolation_scope():  # for what starting leaves there
         app = create_app(reporting)
         app.get("/failing")(raising)
+        app.get("/calling")(calling)
         await lifecycle.create("acme")
         token = issuer.issue(settings, "acme", "alice")
         expected = await asked(app, token)
@@ -267,12 +272,17 @@ def raising() -> None:
     raise ValueError("the route is broken")
 
 
+async def calling() -> int:
+    answering = httpx.MockTransport(lambda _: httpx.Response(202))
+    async with httpx.AsyncClient(transport=answering) as client:
+        return (await client.get("http://named.test")).status_code
+
+
 async def asked(app: FastAPI, token: str) -> Answers:
-    # Without a client, which another test may have had the SDK instrument.
     asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"X-Request-ID": "request", "Authorization": f"Bearer {token}"}
     answers = []
-    for path in (f"/api/v1/projects/{UNKNOWN}", "/api/v1/projects", "/failing"):
+    for path in (f"/api/v1/projects/{UNKNOWN}", "/api/v1/projects", "/failing", "/calling"):
         request = httpx.Request("GET", f"http://service.test{path}", headers=headers)
         answer = await asgi.handle_async_request(request)
         answers.append((answer.status_code, await answer.aread()))
