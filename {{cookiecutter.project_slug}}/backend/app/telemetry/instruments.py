@@ -84,6 +84,56 @@ _observed: ContextVar[object] = ContextVar("observed", default=None)
 """What stands for the request that is being observed, in its tasks as well."""
 
 
+# What all of them use.
+
+
+def _report(error: Exception, kind: str, handled: bool) -> None:
+    if _is_repeated(error):
+        return
+    with suppress(Exception):
+        options = sentry_sdk.get_client().options
+        how = {"type": kind, "handled": handled}
+        made, hint = event_from_exception(error, client_options=options, mechanism=how)
+        sentry_sdk.capture_event(made, hint=hint)
+
+
+def _is_repeated(error: Exception) -> bool:
+    """Whether a request raises what has ended a task of its own, say; note that it was raised."""
+    with suppress(Exception):
+        request = _observed.get()
+        before, vars(error)[_REPORTED] = vars(error).get(_REPORTED), request
+        return request is not None and before is request
+    return False
+
+
+Scopes = tuple[Notes, Notes]
+"""Where notes are kept: those of a whole request or task, and those of a part of it."""
+
+
+def _scopes() -> Scopes:
+    return Notes.get_isolation_scope(), Notes.get_current_scope()
+
+
+def _forked() -> Scopes:
+    isolation, current = _scopes()
+    return isolation.fork(), current.fork()
+
+
+def _enter(scopes: Scopes) -> None:
+    isolation, current = scopes
+    Notes.set_isolation_scope(isolation)
+    Notes.set_current_scope(current)
+
+
+def _is_on(integration: type[Integration]) -> bool:
+    with suppress(Exception):
+        return sentry_sdk.get_client().get_integration(integration) is not None
+    return False
+
+
+# Requests.
+
+
 class Plain(dict[str, Any]):
     """An event that a hook rebuilds from an allow-list: the SDK's serializer can do without it."""
 
@@ -195,7 +245,6 @@ class _Request(_Part):
         self._outer, forked = _scopes(), _forked()
         self._own = forked[0]
         _enter(forked)
-        _observed.set(object())
         self._own.clear_breadcrumbs()
         self._own.add_event_processor(partial(requests.describe, scope))
         if requests.tells_bodies:
@@ -206,6 +255,7 @@ class _Request(_Part):
         if self._counts:
             self._own.start_session(session_mode="request")
         self._trace = _begin_trace(client, self._own, scope)
+        _observed.set(object())
 
     def note_status(self, status: int) -> None:
         """Note what the request is answered, as a part of the trace."""
@@ -263,50 +313,6 @@ _READERS: Final[dict[bytes, Callable[[str], object]]] = {
     b"application/x-www-form-urlencoded": parse_qs,
 }
 """How a body is read, by its type."""
-
-
-def _report(error: Exception, kind: str, handled: bool) -> None:
-    if _is_repeated(error):
-        return
-    with suppress(Exception):
-        options = sentry_sdk.get_client().options
-        how = {"type": kind, "handled": handled}
-        made, hint = event_from_exception(error, client_options=options, mechanism=how)
-        sentry_sdk.capture_event(made, hint=hint)
-
-
-def _is_repeated(error: Exception) -> bool:
-    """Whether a request raises what has ended a task of its own, say; note that it was raised."""
-    with suppress(Exception):
-        request = _observed.get()
-        before, vars(error)[_REPORTED] = vars(error).get(_REPORTED), request
-        return request is not None and before is request
-    return False
-
-
-Scopes = tuple[Notes, Notes]
-"""Where notes are kept: those of a whole request or task, and those of a part of it."""
-
-
-def _scopes() -> Scopes:
-    return Notes.get_isolation_scope(), Notes.get_current_scope()
-
-
-def _forked() -> Scopes:
-    isolation, current = _scopes()
-    return isolation.fork(), current.fork()
-
-
-def _enter(scopes: Scopes) -> None:
-    isolation, current = scopes
-    Notes.set_isolation_scope(isolation)
-    Notes.set_current_scope(current)
-
-
-def _is_on(integration: type[Integration]) -> bool:
-    with suppress(Exception):
-        return sentry_sdk.get_client().get_integration(integration) is not None
-    return False
 
 
 def _begin_trace(client: "BaseClient", own: Notes, scope: Scope) -> "Transaction | None":
@@ -378,6 +384,9 @@ def _with_details(scope: Scope, made: "Event", hint: "Hint") -> "Event":
     return _sdk.event_processor(made, hint, asgi_scope={**scope, "root_path": ""}) or made
 
 
+# Queries.
+
+
 class Queries(Integration):
     """Leaves a breadcrumb of each query, and traces it where its request is traced."""
 
@@ -432,6 +441,9 @@ def _end_span(context: ExecutionContext | None, status: str = "") -> None:
             if status:
                 span.set_status(status)
             span.finish()
+
+
+# Calls of other services.
 
 
 class Calls(Integration):
@@ -510,6 +522,9 @@ def _tell_trace(request: httpx.Request) -> None:
         # Others may have put something of their own into the baggage.
         own = request.headers.get(name) if name == "baggage" else None
         request.headers[name] = f"{own},{value}" if own else value
+
+
+# Tasks and threads.
 
 
 class Tasks(Integration):
@@ -640,6 +655,9 @@ def _call(scopes: Scopes, work: Callable[..., Any], /, *args: Any, **kwargs: Any
         with suppress(Exception):
             if outer is not None:
                 _enter(outer)
+
+
+# Log records.
 
 
 class Records(LoggingIntegration):
