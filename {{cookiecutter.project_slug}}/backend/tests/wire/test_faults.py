@@ -275,6 +275,9 @@ def raising() -> None:
 
 
 async def calling() -> int:
+    thread = threading.Thread(target=str)
+    thread.start()
+    await asyncio.to_thread(thread.join)
     answering = httpx.MockTransport(lambda _: httpx.Response(202))
     async with httpx.AsyncClient(transport=answering) as client:
         return (await client.get("http://named.test")).status_code
