@@ -290,7 +290,7 @@ PHASES = (
         8,
         BUSY,
         Service.locked,
-        ("HighErrorRate", "HighLatency", "PoolSaturated"),
+        ("HighErrorRate", "HighLatency", "TenantLatency", "PoolSaturated"),
     ),
     Phase("load", 10, BUSY),
     Phase("hooli is over its limit", 12, {**BUSY, "hooli": 80.0}, raises=("QuotaRefusals",)),

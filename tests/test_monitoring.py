@@ -21,7 +21,8 @@ from template_source import REPOSITORY
 MONITORING = "deploy/monitoring"
 ALERTS = {
     *("ServiceDown", "HighErrorRate", "ErrorBudgetBurn", "HighLatency", "PoolSaturated"),
-    *("OperationFailing", "LogLinesDropped", "TenantErrorRate", "QuotaRefusals", "TokenFailures"),
+    *("OperationFailing", "LogLinesDropped", "TokenFailures"),
+    *("TenantErrorRate", "TenantLatency", "QuotaRefusals"),
 }
 OF_TELEMETRY = {"TelemetryDropped", "TelemetryBudgetSpent"}
 DASHBOARDS = ("dashboard.json", "telemetry.json")

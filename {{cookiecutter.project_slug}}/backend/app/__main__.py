@@ -127,7 +127,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(_: argparse.Namespace) -> None:
     settings = config.settings
-    logging.configure(settings)  # for what the process says that starts the workers
+    # For what the process says that starts the workers.
+    # {% if cookiecutter.include_sentry == "yes" %}
+    logging.configure(settings, settings.SENTRY_RELEASE)
+    # {% else %}
+    logging.configure(settings)
+    # {% endif %}
     check_tables(settings.TENANT_ROW_QUOTAS)
     _in_loop(roles.check(settings))
     _greet(settings)

@@ -123,7 +123,7 @@ def _start(settings: object) -> None:
         getattr(settings, "SENTRY_TRACES_PER_MINUTE", 0),
     )
     asked |= {
-        "traces_sampler": _state.sampling.trace_rate if _state.sampling.is_tracing else None,
+        "traces_sampler": _state.sampling.trace_rate,
         "transport": transport.transport_for(_state.rules),
         "before_send": _before_send,
         "before_send_transaction": _before_send_transaction,

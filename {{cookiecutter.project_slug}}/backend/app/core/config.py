@@ -189,15 +189,27 @@ class Settings(BaseSettings):
 
         Raises ValueError where it can't be read, or holds anything else.
         """
-        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - as below
+        # Imported here because most processes have no such file.
+        from pydantic import AfterValidator, ValidationError, create_model  # noqa: PLC0415
+        from starlette.routing import compile_path  # noqa: PLC0415
 
-        share = Annotated[float, Field(ge=0, le=1)]
-        kind = Annotated[str, Field(pattern="^(errors|traces)$")]
-        name = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{1,62}|[A-Z]+ /\S*)$")]
-        group = Annotated[str, Field(pattern="^(tenants|routes)$")]
+        def template(route: str) -> str:
+            compile_path(route.partition(" ")[2])
+            return route
+
+        tenant = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
+        route = Annotated[str, Field(pattern=r"^[A-Z]+ /\S*$"), AfterValidator(template)]
+        share = Annotated[float, Field(ge=0, le=1, strict=True)]
+        shares = dict[Literal["errors", "traces"], share]
+        form = create_model(
+            "Rates",
+            __config__={"extra": "forbid"},
+            tenants=(dict[tenant, shares], {}),
+            routes=(dict[route, shares], {}),
+        )
         try:
-            form = TypeAdapter(dict[group, dict[name, dict[kind, share]]])
-            return form.validate_json(Path(file).read_bytes() if file else b"{}")
+            rates = form.model_validate_json(Path(file).read_bytes() if file else b"{}")
+            return rates.model_dump()
         except OSError as error:
             raise ValueError(f"the file can't be read ({type(error).__name__})") from None
         except ValidationError as error:

@@ -82,6 +82,10 @@ def error_boundary(
 ) -> "Boundary[Fallback, bool]": ...
 @overload
 def error_boundary(
+    operation: str, *, fallback: Callable[[], Fallback], reraise: bool = ...
+) -> "Boundary[Fallback, bool]": ...
+@overload
+def error_boundary(
     operation: str, *, fallback: Fallback, reraise: bool = ...
 ) -> "Boundary[Fallback, bool]": ...
 @overload
@@ -100,7 +104,8 @@ def error_boundary(
     Without a `fallback` the exception goes on. With one it ends here, and the fallback is the
     function's result (a block has none, but a fallback that can be called is called for it too):
     either a value, of which each caller gets a copy if it can be changed, or what is called
-    with the exception, and awaited where both it and the function are asynchronous. A fallback that
+    with the exception, or without where it takes none (`list`), and awaited where both it and the
+    function are asynchronous. A fallback that
     raises is not protected: its exception goes on, with the first one as its context.
     `reraise=True` has the exception go on all the same, without a call of the fallback;
     `reraise=False` alone is the fallback None.
@@ -244,7 +249,7 @@ class Boundary(Generic[Fallback, Swallows]):
 
     def _instead(self, error: BaseException | None) -> Any:
         if callable(self._fallback):
-            return self._fallback(error)
+            return self._fallback() if _takes_nothing(self._fallback) else self._fallback(error)
         if self._fallback.__class__.__hash__ is None:  # it can be changed, and is not to be shared
             return copy.deepcopy(self._fallback)
         return self._fallback
@@ -252,6 +257,19 @@ class Boundary(Generic[Fallback, Swallows]):
     async def _awaited_instead(self, error: BaseException | None) -> Any:
         result = self._instead(error)
         return await result if inspect.iscoroutine(result) else result
+
+
+def _takes_nothing(fallback: Callable[..., object]) -> bool:
+    """Whether a fallback is to be called without the exception."""
+    try:
+        parameters = inspect.signature(fallback).parameters.values()
+    except ValueError:  # some classes of the language's own do not tell, such as `dict`
+        return isinstance(fallback, type)
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = [each for each in parameters if each.kind in by_place]
+    if isinstance(fallback, type):  # `list` would take the exception for its items
+        return all(each.default is not each.empty for each in taken)
+    return not taken and all(each.kind is not each.VAR_POSITIONAL for each in parameters)
 
 
 class _Run(Operation):

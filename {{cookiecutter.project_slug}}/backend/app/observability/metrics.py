@@ -140,6 +140,9 @@ class TopTenants:
 
     def label(self, tenant: str) -> str:
         """Return what a tenant is called in metrics, now."""
+        if tenant not in self._placed and len(self._placed) < self._places:
+            with self._changing:
+                self._fill_place(tenant)
         return tenant if tenant in self._placed else OTHER
 
     def count(self, tenant: str) -> str:
@@ -148,9 +151,8 @@ class TopTenants:
             if (now := self._clock()) >= self._ranked + RANKING:
                 self._rank(now)
             self._add(tenant)
-            if len(self._placed) < self._places and self._may_have_place(tenant):
-                self._place(tenant)
-            return self.label(tenant)
+            self._fill_place(tenant)
+        return self.label(tenant)
 
     def _add(self, tenant: str) -> None:
         if tenant in self._traffic:
@@ -178,6 +180,10 @@ class TopTenants:
         if tenant in self._placed or tenant == OTHER or not tenant.isascii():
             return False
         return tenant in self._had_place or len(self._had_place) < self._places * SERIES
+
+    def _fill_place(self, tenant: str) -> None:
+        if len(self._placed) < self._places and self._may_have_place(tenant):
+            self._place(tenant)
 
     def _place(self, tenant: str) -> None:
         self._placed.add(tenant)

@@ -93,6 +93,8 @@ def sdk_options(settings: object) -> Options:
         "default_integrations": False,
         "auto_enabling_integrations": False,
         "integrations": _integrations(settings),
+        # It would draw lots on what another service has decided, once Sentry has refused a report.
+        "enable_backpressure_handling": False,
         **COLLECTION_OFF,
         "debug": is_debugging,
     }

@@ -138,12 +138,6 @@ class Sampling:
         self._patterns = list(_patterns(self._routes))
         self._budgets = {ERROR: Budget(errors_per_minute), TRACE: Budget(traces_per_minute)}
 
-    @property
-    def is_tracing(self) -> bool:
-        """Whether any request can be traced."""
-        rates = (*self._tenants.values(), *self._routes.values())
-        return self._traces > 0 or any(rate.get("traces") for rate in rates)
-
     def trace_rate(self, begun: Mapping[str, object]) -> float:
         """Return the share in which traces like this are begun: the SDK's `traces_sampler`.
 

@@ -504,6 +504,8 @@ def test_tenants_have_a_place_from_their_first_request_on_while_there_are_some()
     tenants = TopTenants(2, Clock())
     assert [tenants.count(name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
     assert [tenants.label(name) for name in ("a", "b", "c", "unseen")] == ["a", "b", OTHER, OTHER]
+    tenants = TopTenants(1, Clock())  # where what is lost of a request is counted before it is
+    assert [tenants.label("a"), tenants.count("b"), tenants.count("a")] == ["a", OTHER, "a"]
 
 
 def test_a_tenant_that_gets_busy_takes_the_place_of_one_that_went_quiet() -> None:

@@ -249,6 +249,37 @@ async def test_a_fallback_that_can_be_called_is_given_the_exception(
     assert given == [error]
 
 
+class Made:
+    def __init__(self, error: BaseException, size: int = 0) -> None:
+        self.error = error
+
+
+@pytest.mark.parametrize(
+    ("fallback", "expected"),
+    [
+        (list, []),
+        (dict, {}),
+        (str, ""),
+        (lambda: 7, 7),
+        (lambda *, number=7: number, 7),
+        (lambda error=None: str(error), "planned"),
+        (lambda *errors: len(errors), 1),
+    ],
+)
+async def test_a_fallback_that_takes_nothing_is_called_without_the_exception(
+    fallback: Callable[..., object], expected: object
+) -> None:
+    assert await swallowed_of_sync_function(BrokenError("planned"), fallback) == expected
+
+
+async def test_a_fallback_that_takes_too_much_is_a_bug_that_is_not_hidden() -> None:
+    with pytest.raises(TypeError):
+        await swallowed_of_sync_function(BrokenError("planned"), lambda error, other: None)
+    made = await swallowed_of_sync_function(error := BrokenError("planned"), Made)
+    assert isinstance(made, Made)
+    assert made.error is error
+
+
 @pytest.mark.parametrize("run", [swallowed_of_async_function, swallowed_in_async_block])
 async def test_an_asynchronous_fallback_is_awaited(
     run: Callable[[BaseException, Any], Awaitable[object]],

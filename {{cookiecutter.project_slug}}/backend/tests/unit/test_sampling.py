@@ -1,12 +1,17 @@
 """Which reports are sent: rates of traces and errors, budgets, and places in the queue."""
 
+import json
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from app.core.config import Settings
 from app.core.context import begin_request, tell_caller, tell_consent
 from app.observability import error_boundary, metrics
 from app.telemetry.sampling import DROPPED, MOST_BUCKETS, Budget, FairQueue, Sampling
@@ -170,18 +175,50 @@ def test_as_many_traces_are_begun_as_the_tenant_with_the_highest_rate_needs() ->
 
 
 @pytest.mark.parametrize(
-    ("made", "traces"),
+    ("rates", "place"),
     [
-        (Sampling(0.0), False),
-        (Sampling(0.1), True),
-        (Sampling(0.0, {"tenants": {"acme": {"errors": 0.1}}}), False),
-        (Sampling(0.0, {"tenants": {"acme": {"traces": 0.1}}}), True),
-        (Sampling(0.0, {"routes": {"GET /x": {"traces": 0.1}}}), True),
-        (Sampling(0.0, {"routes": {"GET /x": {"traces": 0.0}}}), False),
+        ("[]", "all"),
+        ("{", "all"),
+        ('{"tenant": {}}', "tenant"),
+        ('{"tenants": {"acme": 0.5}}', "tenants.acme"),
+        ('{"tenants": {"acme": {"error": 1}}}', "tenants.acme.error"),
+        ('{"tenants": {"acme": {"errors": 1.01}}}', "tenants.acme.errors"),
+        ('{"tenants": {"acme": {"errors": -1}}}', "tenants.acme.errors"),
+        ('{"tenants": {"acme": {"errors": NaN}}}', "tenants.acme.errors"),
+        ('{"tenants": {"acme": {"errors": true}}}', "tenants.acme.errors"),
+        ('{"tenants": {"acme": {"errors": "0.5"}}}', "tenants.acme.errors"),
+        ('{"tenants": {"GET /x": {"errors": 1}}}', "tenants.GET /x"),
+        ('{"tenants": {"Acme": {"errors": 1}}}', "tenants.Acme"),
+        ('{"routes": {"acme": {"errors": 1}}}', "routes.acme"),
+        ('{"routes": {"get /x": {"errors": 1}}}', "routes.get /x"),
+        ('{"routes": {"GET x": {"errors": 1}}}', "routes.GET x"),
+        ('{"routes": {"GET /x/{a:foo}": {"traces": 1}}}', "routes.GET /x/{a:foo}"),
+        ('{"routes": {"GET /x/{a}/{a}": {"traces": 1}}}', "routes.GET /x/{a}/{a}"),
     ],
 )
-def test_nothing_is_traced_where_no_rate_says_so(made: Sampling, traces: bool) -> None:
-    assert made.is_tracing is traces
+def test_a_mistake_in_the_file_of_rates_is_refused_by_its_place(
+    rates: str, place: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "rates.json"
+    file.write_text(rates)
+    with pytest.raises(ValidationError, match=re.escape(f"in the file, {place}")) as refused:
+        Settings(SENTRY_RATES_FILE=str(file))
+    assert [each["loc"] for each in refused.value.errors()] == [("SENTRY_RATES_FILE",)]
+
+
+def test_a_file_of_rates_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(ValidationError, match="the file can't be read"):
+            Settings(SENTRY_RATES_FILE=str(file))
+
+
+def test_what_a_file_of_rates_may_leave_out(tmp_path: Path) -> None:
+    file = tmp_path / "rates.json"
+    for rates in ("{}", '{"tenants": {}}', '{"routes": {"GET /x/{a:path}": {}}}'):
+        file.write_text(rates)
+        assert Settings.read_rates(str(file)) == {"tenants": {}, "routes": {}} | json.loads(rates)
+    file.write_text(json.dumps(RATES))
+    assert Settings.read_rates(str(file)) == RATES
 
 
 # Reports, when they are made

@@ -21,6 +21,7 @@ import httpx
 import pytest
 import sentry_sdk
 from fastapi import APIRouter, FastAPI, HTTPException, Request
+from pydantic import ValidationError
 from sentry_sdk.integrations import setup_integrations
 from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.serializer import serialize
@@ -43,6 +44,9 @@ PERSON = "jane.doe@planted-example.org"
 KEY = "fakepublickey77"
 DSN = f"http://{KEY}@127.0.0.1:9/42"
 MODES = ("strict", "balanced")
+
+
+RATED, BUDGETED = ("TRACES", "PROFILES"), ("ERRORS", "TRACES")
 
 
 def settings(**values: object) -> SimpleNamespace:
@@ -422,6 +426,24 @@ def test_the_commit_leaves_as_the_release(
     start(SENTRY_PRIVACY_MODE=mode)
     sentry.capture_message("hello")
     assert report(sent)["release"] == commit
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((f"SENTRY_{kind}_SAMPLE_RATE", bad) for kind in RATED for bad in (2, -0.1, "nan", "")),
+        *((f"SENTRY_{kind}_PER_MINUTE", bad) for kind in BUDGETED for bad in (-1, 1.5, "many")),
+        ("SENTRY_SAMPLING", "Environment"),
+        ("SENTRY_PRIVACY_MODE", "Strict"),
+        ("SENTRY_USER_CONTEXT", "none"),
+        ("SENTRY_INCLUDE_LOGS", "perhaps"),
+        ("SENTRY_TRACE_PROPAGATION_TARGETS", "named.test"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, value: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({name: value})
+    assert [each["loc"] for each in refused.value.errors()] == [(name,)]
 
 
 def test_tests_are_sampled_as_development_is() -> None:
@@ -1324,7 +1346,7 @@ async def test_a_traced_request_is_told_by_its_route_with_its_queries(
     assert ids == {trace["contexts"]["trace"]["span_id"]}
 
 
-@pytest.mark.parametrize(("sampled", "rate", "traces"), [("0", 1.0, 0), ("1", 1e-6, 1)])
+@pytest.mark.parametrize(("sampled", "rate", "traces"), [("0", 1.0, 0), ("1", 0.0, 1)])
 async def test_who_began_a_trace_has_decided_on_it(
     sampled: str, rate: float, traces: int, sent: list[dict[str, Any]]
 ) -> None:
@@ -1333,6 +1355,20 @@ async def test_who_began_a_trace_has_decided_on_it(
     assert [each["contexts"]["trace"]["trace_id"] for each in of("transaction", sent)] == (
         [TRACE] * traces
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [("SENTRY_ERRORS_PER_MINUTE", "event"), ("SENTRY_TRACES_PER_MINUTE", "transaction")],
+)
+async def test_a_budget_is_of_errors_or_of_traces(
+    setting: str, kind: str, sent: list[dict[str, Any]]
+) -> None:
+    start(**{setting: 3})
+    for _ in range(10):
+        await ask("/v1/orders/bad")
+    numbers = {each: len(of(each, sent)) for each in ("event", "transaction")}
+    assert numbers == {"event": 10, "transaction": 10} | {kind: 3}
 
 
 async def test_what_only_asks_for_heads_and_options_is_not_traced(

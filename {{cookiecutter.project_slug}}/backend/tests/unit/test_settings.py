@@ -244,6 +244,8 @@ BAD = {
     "ENVIRONMENT": ["prod", "Production", ""],
     "LOG_LEVEL": ["loud"],
     "LOG_FORMAT": ["xml", "JSON", ""],
+    "METRICS_PUBLIC": ["perhaps"],
+    "METRICS_TENANTS": ["-1", "many"],
     "MAX_BODY_BYTES": ["0", "1MB"],
     "MAX_PAGE_SIZE": ["0", "101"],
     "REQUEST_TIMEOUT": ["0", "-1", "soon"],

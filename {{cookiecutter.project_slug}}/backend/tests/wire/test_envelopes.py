@@ -1,7 +1,9 @@
 """What arrives at Sentry from a real process, and what does not."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -297,3 +299,39 @@ def test_an_error_by_hand_that_does_not_arrive_says_why(environment: dict[str, s
     unreached = refused("acme", nowhere).splitlines()
     assert "Reports do not arrive at Sentry (NewConnectionError)" in unreached[0]
     assert unreached[1:] == ["No error has arrived: network_error."]
+
+
+def test_every_line_of_every_process_names_the_release_that_is_set(
+    environment: dict[str, str],
+) -> None:
+    variables = {"SENTRY_RELEASE": RELEASE, "WORKERS": "2", "LOG_FORMAT": "json"}
+    with serve(environment | variables) as server:
+        server.stop()
+        lines = [json.loads(line) for line in server.log.splitlines()]
+    assert {"Started parent process", "Started server process"} <= {
+        line["message"].partition(" [")[0] for line in lines
+    }
+    assert {line["release"] for line in lines} == {RELEASE}
+
+
+def test_without_a_dsn_nothing_of_the_sdk_is_set_up(environment: dict[str, str]) -> None:
+    program = """
+import sys
+from starlette.applications import Starlette
+from app.main import app
+assert Starlette.__call__.__module__ == "starlette.applications"
+before = set(sys.modules)
+from fastapi.testclient import TestClient
+with TestClient(app) as client:
+    assert client.get("/api/v1/projects").status_code == 401
+print(*(each for each in sys.modules if each in UNUSED or each not in before and "sentry" in each))
+""".replace("UNUSED", repr([f"app.telemetry.{n}" for n in ("instruments", "options", "transport")]))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=os.environ | environment | {"ENV_FILE": "", "SENTRY_DSN": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
