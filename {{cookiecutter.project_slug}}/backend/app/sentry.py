@@ -231,6 +231,8 @@ def _rules() -> EventFilter:
 def _before_send(event: Event, hint: Hint | None) -> Event | None:
     """Scrub an error, a message, a log record or a check-in."""
     try:
+        if telemetry_consent.get() == "none":  # `_admit` lets pass what comes while it is stopped
+            return None
         rules = _rules()
         with SCRUBBING.time():
             clean = _with_request_id(rules.filter_event(event, hint))

@@ -47,7 +47,7 @@ class AnonymousSessions:
     def __init__(self, lifetime: float = DAY, clock: Callable[[], float] = time.monotonic) -> None:
         self._lifetime = lifetime
         self._clock = clock
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # collecting garbage may name somebody within
         self.rotate()
 
     def rotate(self) -> None:

@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
-from logging import LogRecord, getLogger  # the package has a module of the name `logging`
+from logging import ERROR, LogRecord, getLogger  # the package has a module of the name `logging`
 from types import TracebackType
 from typing import (
     Any,
@@ -236,13 +236,14 @@ class Boundary(Generic[Fallback, Swallows]):
 
     def _swallows(self, error: BaseException, run: "_Run") -> bool:
         """Report what ended a run; tell whether the fallback takes its place."""
-        if not _is_failure(error):
+        if not is_failure(error):
             return False
         failure = Failure(self.name, error, time.perf_counter() - run.started)
         is_swallowed = not self._reraise and isinstance(error, Exception)
         if not _was_logged_in(run.whole, error):
             log.error("%s failed after %.1f ms", self.name, failure.duration * 1000, exc_info=error)
-        _mark(error, None if is_swallowed else run.whole)
+        is_told = not is_swallowed and log.isEnabledFor(ERROR)
+        _mark(error, run.whole if is_told else None)
         for listener in tuple(_listeners):
             _tell(listener, failure)
         return is_swallowed
@@ -313,7 +314,8 @@ def _whole(operation: Operation | None) -> float | None:
     return operation.started if operation else None
 
 
-def _is_failure(error: BaseException) -> bool:
+def is_failure(error: BaseException) -> bool:
+    """Tell whether an exception is a failure: no answer to the caller, and no end that was asked for."""
     from starlette.exceptions import HTTPException  # noqa: PLC0415 - 80 ms, for a first failure
 
     inner = [error]
@@ -405,7 +407,7 @@ async def _watched(work: Coroutine[Any, Any, Result], name: str) -> Result:
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException as error:
-        if not _is_failure(error):
+        if not is_failure(error):
             log.warning("the task %s ended with %s", name, type(error).__name__)
         raise
 

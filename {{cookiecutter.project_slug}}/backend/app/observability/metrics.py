@@ -136,7 +136,8 @@ class TopTenants:
         self._traffic: dict[str, float] = {}
         self._placed: set[str] = set()
         self._had_place: set[str] = set()
-        self._changing = threading.Lock()
+        # One that its owner may take again: collecting garbage may log, and count what is lost.
+        self._changing = threading.RLock()
 
     def label(self, tenant: str) -> str:
         """Return what a tenant is called in metrics, now."""

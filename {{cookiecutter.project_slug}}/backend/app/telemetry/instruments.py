@@ -28,6 +28,7 @@ import httpx
 import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
+from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.integrations.logging import (
     _IGNORED_LOGGERS,
     BreadcrumbHandler,
@@ -35,12 +36,16 @@ from sentry_sdk.integrations.logging import (
     LoggingIntegration,
 )
 from sentry_sdk.scope import Scope as Notes
-from sentry_sdk.tracing_utils import should_propagate_trace
+from sentry_sdk.tracing_utils import Baggage, should_propagate_trace
 from sentry_sdk.utils import event_from_exception
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from starlette.applications import Starlette
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core import context
+from app.observability import is_failure
 
 if TYPE_CHECKING:
     from sentry_sdk._types import Event, Hint
@@ -52,6 +57,11 @@ ORIGIN: Final = "auto.http.starlette"
 MECHANISM: Final = "starlette"
 TASK: Final = "asyncio"
 THREAD: Final = "threading"
+WORKERS: Final = ("aiosqlite.", "anyio.", "concurrent.futures.", "sentry_sdk.")
+"""Modules whose threads work for one request after the other."""
+AFTERWARDS: Final = frozenset({TASK, "app.observability.logging"})
+"""Loggers of exceptions that nobody has caught, which are told once they are all over."""
+SERVER: Final = "uvicorn.error"
 CLOSING: Final = "app.request"
 """The logger of the line that closes a request."""
 UNTRACED: Final = frozenset({"HEAD", "OPTIONS"})
@@ -80,8 +90,20 @@ _AS_OURS: Final[dict[str, Any]] = {
 _REPORTED: Final = "_reported_in"
 """The attribute of an exception that was reported, which says in which request."""
 
-_observed: ContextVar[object] = ContextVar("observed", default=None)
-"""What stands for the request that is being observed, in its tasks as well."""
+_INSIDE: Final = "app.telemetry"
+"""In the ASGI scope of a request that is being observed, and so of applications inside of it."""
+
+Scopes = tuple[Notes, Notes]
+"""Where notes are kept: those of a whole request or task, and those of a part of it."""
+
+_observed: ContextVar[Scopes | None] = ContextVar("observed", default=None)
+"""The scopes around the request that is being observed; the pair itself stands for the request."""
+
+_TOLD: Final[tuple[ContextVar[Any], ...]] = (
+    *(context.request_id, context.tenant_id, context.session_id, context.telemetry_consent),
+    *(context.operation, _observed),
+)
+"""What decides on reports, and is not known in another thread by itself: above all, the consent."""
 
 
 # What all of them use.
@@ -97,17 +119,15 @@ def _report(error: Exception, kind: str, handled: bool) -> None:
         sentry_sdk.capture_event(made, hint=hint)
 
 
-def _is_repeated(error: Exception) -> bool:
-    """Whether a request raises what has ended a task of its own, say; note that it was raised."""
+def _is_repeated(error: BaseException) -> bool:
+    """Whether an exception was reported in this request, as one that ended a task; note that it is."""
     with suppress(Exception):
+        if isinstance(error, BaseExceptionGroup):
+            return all([_is_repeated(each) for each in error.exceptions])  # noqa: C419 - of each
         request = _observed.get()
         before, vars(error)[_REPORTED] = vars(error).get(_REPORTED), request
         return request is not None and before is request
     return False
-
-
-Scopes = tuple[Notes, Notes]
-"""Where notes are kept: those of a whole request or task, and those of a part of it."""
 
 
 def _scopes() -> Scopes:
@@ -175,7 +195,18 @@ class Requests(Integration):
             finally:
                 seen.end()
 
-        Starlette.__call__ = observed  # type: ignore[assignment, method-assign]  # as the SDK does
+        handle = ExceptionMiddleware.__call__
+
+        async def handled(
+            inner: ExceptionMiddleware, scope: Scope, receive: Receive, send: Send
+        ) -> None:
+            if _is_on(Requests):
+                send = _Part(receive, send).send
+            await handle(inner, scope, receive, send)
+
+        # What is handled is known to be so there alone, where a middleware answers in its own task.
+        ExceptionMiddleware.__call__ = handled  # type: ignore[assignment, method-assign]  # as the SDK does
+        Starlette.__call__ = observed  # type: ignore[assignment, method-assign]  # the same
 
 
 def _observe(
@@ -189,8 +220,10 @@ def _observe(
     _watch_tasks()
     if _streams_spans(client):
         return _Part(receive, send), SentryAsgiMiddleware(app, **_AS_OURS)
-    if scope["type"] == "lifespan" or _observed.get() is not None:
+    # Not by the context: a server may begin a request in a copy of that of the one before.
+    if scope["type"] == "lifespan" or scope.get(_INSIDE):
         return _Part(receive, send), app
+    scope[_INSIDE] = True
     return _Request(client, requests, scope, receive, send), app
 
 
@@ -242,7 +275,9 @@ class _Request(_Part):
     ) -> None:
         super().__init__(receive, send)
         self._scope = scope
-        self._outer, forked = _scopes(), _forked()
+        self._before = _scopes(), _observed.get()
+        isolation, current = self._before[1] or self._before[0]
+        forked = isolation.fork(), current.fork()
         self._own = forked[0]
         _enter(forked)
         self._own.clear_breadcrumbs()
@@ -255,7 +290,7 @@ class _Request(_Part):
         if self._counts:
             self._own.start_session(session_mode="request")
         self._trace = _begin_trace(client, self._own, scope)
-        _observed.set(object())
+        _observed.set((isolation, current))
 
     def note_status(self, status: int) -> None:
         """Note what the request is answered, as a part of the trace."""
@@ -280,8 +315,8 @@ class _Request(_Part):
             if self._counts:
                 self._own.end_session()
         with suppress(Exception):
-            _enter(self._outer)
-        _observed.set(None)
+            _enter(self._before[0])
+        _observed.set(self._before[1])
 
 
 class _Body:
@@ -457,22 +492,23 @@ class Calls(Integration):
     @staticmethod
     def setup_once() -> None:
         """Look at the calls of every client, once in the life of the process."""
-        send, send_async = httpx.Client.send, httpx.AsyncClient.send
+        # Not `send`, which follows redirects: the next host may be one that is not named. There is
+        # no hook that all clients have, and so this is replaced as the SDK replaces the other.
+        send = httpx.Client._send_single_request
+        send_async = httpx.AsyncClient._send_single_request
 
         @wraps(send)
-        def sent(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        def sent(client: httpx.Client, request: httpx.Request) -> httpx.Response:
             with _calling(request) as note:
-                return note(send(client, request, **options))
+                return note(send(client, request))
 
         @wraps(send_async)
-        async def sent_async(
-            client: httpx.AsyncClient, request: httpx.Request, **options: Any
-        ) -> httpx.Response:
+        async def sent_async(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
             with _calling(request) as note:
-                return note(await send_async(client, request, **options))
+                return note(await send_async(client, request))
 
-        httpx.Client.send = sent  # type: ignore[assignment, method-assign]  # as the SDK does
-        httpx.AsyncClient.send = sent_async  # type: ignore[assignment, method-assign]  # the same
+        httpx.Client._send_single_request = sent  # type: ignore[assignment, method-assign]
+        httpx.AsyncClient._send_single_request = sent_async  # type: ignore[assignment, method-assign]
 
 
 @contextmanager
@@ -516,12 +552,18 @@ def _begin_call(name: str) -> "Span | None":
 
 def _tell_trace(request: httpx.Request) -> None:
     """Send along which trace a call belongs to, where its host is one of those that are named."""
-    if not should_propagate_trace(sentry_sdk.get_client(), str(request.url)):
+    told = dict(Notes.get_current_scope().iter_trace_propagation_headers())
+    is_named = should_propagate_trace(sentry_sdk.get_client(), str(request.url))
+    trace = told["sentry-trace"].partition("-")[0]
+    if not is_named and not request.headers.get("sentry-trace", "").startswith(trace):
         return
-    for name, value in Notes.get_current_scope().iter_trace_propagation_headers():
-        # Others may have put something of their own into the baggage.
-        own = request.headers.get(name) if name == "baggage" else None
-        request.headers[name] = f"{own},{value}" if own else value
+    # Others may have put something of their own into the baggage.
+    own = Baggage.strip_sentry_baggage(request.headers.pop("baggage", ""))
+    request.headers.pop("sentry-trace", None)  # which a redirect brings along
+    if is_named:
+        request.headers["sentry-trace"] = told["sentry-trace"]
+    if baggage := ",".join(filter(None, (own, told.get("baggage") if is_named else ""))):
+        request.headers["baggage"] = baggage
 
 
 # Tasks and threads.
@@ -588,7 +630,7 @@ def _forked_context() -> Context:
 def _end_task(task: asyncio.Future[Any]) -> None:
     # asyncio warns of an exception that nobody asks for: `exception()` would be asking.
     error = getattr(task, "_exception", None)
-    if isinstance(error, Exception):
+    if isinstance(error, Exception) and is_failure(error):
         _report(error, TASK, handled=False)
 
 
@@ -605,8 +647,9 @@ class Threads(Integration):
         @wraps(start)
         def started(thread: Thread) -> None:
             with suppress(Exception):
-                if _is_on(Threads) and not _is_of_sdk(thread):
-                    run = partial(_run, _forked(), vars(thread).get("run"))
+                is_given = getattr(thread, "_context", None) is not None  # from Python 3.14 on
+                if _is_on(Threads) and not is_given and not _outlives(thread):
+                    run = partial(_run, _Place(_forked()), vars(thread).get("run"))
                     thread.run = run  # type: ignore[method-assign]  # as the SDK does
             start(thread)
 
@@ -616,23 +659,38 @@ class Threads(Integration):
         ) -> Future[Any]:
             with suppress(Exception):
                 if _is_on(Threads):
-                    work = partial(_call, _forked(), work)
+                    work = partial(_call, _Place(_forked()), work)
             return cast(Future[Any], submit(pool, work, *args, **kwargs))
 
         Thread.start = started  # type: ignore[assignment, method-assign]  # as the SDK does
         ThreadPoolExecutor.submit = submitted  # type: ignore[assignment, method-assign]  # the same
 
 
-def _is_of_sdk(thread: Thread) -> bool:
-    """Whether the SDK works in a thread, which would keep the scopes of whoever was first."""
+def _outlives(thread: Thread) -> bool:
+    """Whether a thread works for many, and would keep the scopes of whoever was first."""
     target = getattr(thread, "_target", None)
-    return str(getattr(target, "__module__", "")).startswith("sentry_sdk.")
+    module = getattr(target, "__module__", None) or type(thread).__module__
+    return str(module).startswith(WORKERS)
 
 
-def _run(scopes: Scopes, own: Callable[[], None] | None) -> None:
+class _Place:
+    """Where notes are kept, and what decides on reports, to go there in another thread."""
+
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
+        self._told = [each.get() for each in _TOLD]
+
+    def enter(self) -> None:
+        """Go there."""
+        for each, value in zip(_TOLD, self._told, strict=True):
+            each.set(value)
+        _enter(self._scopes)
+
+
+def _run(place: _Place, own: Callable[[], None] | None) -> None:
     """Run a thread; `own` is what it was given to run in place of its class's method."""
     with suppress(Exception):
-        _enter(scopes)
+        place.enter()
     thread = current_thread()  # held by what it runs, it would hold itself
     try:
         if own is None:
@@ -644,17 +702,18 @@ def _run(scopes: Scopes, own: Callable[[], None] | None) -> None:
         raise
 
 
-def _call(scopes: Scopes, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _call(place: _Place, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     outer = None
     with suppress(Exception):
-        outer = _scopes()
-        _enter(scopes)
+        outer = _Place(_scopes())
+        place.enter()
     try:
         return work(*args, **kwargs)
     finally:
         with suppress(Exception):
             if outer is not None:
-                _enter(outer)
+                outer.enter()
+                DedupeIntegration.reset_last_seen()  # it would keep the exception
 
 
 # Log records.
@@ -695,9 +754,14 @@ def _note_record(record: logging.LogRecord) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record tells of more than that nobody asked for an exception that ended a task."""
+    """Whether a record tells of more than of an exception that was reported."""
     error = record.exc_info[1] if record.exc_info else None
-    return record.name != TASK or error is None or _REPORTED not in vars(error)
+    if not isinstance(error, Exception):
+        # The server writes what ends a start as a text, beside the exception itself.
+        return not (record.name == SERVER and str(record.msg).startswith("Traceback (most recent"))
+    if record.name in AFTERWARDS:
+        return _REPORTED not in vars(error)
+    return not _is_repeated(error)
 
 
 class _Breadcrumbs(BreadcrumbHandler):

@@ -75,7 +75,8 @@ class Budget:
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = per_minute
         self._clock = clock
-        self._lock = threading.Lock()
+        # One that its owner may take again: collecting garbage may log, and so report.
+        self._lock = threading.RLock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, tenant: str) -> bool:
@@ -102,23 +103,27 @@ class FairQueue:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as above
         self._waiting: Count[str] = Count()
+        self._all = 0
 
     def enter(self, tenant: str) -> bool:
         """Take a place for a tenant; tell whether there is one."""
         with self._lock:
-            if self._waiting[tenant] >= self._size - self._waiting.total():
+            if self._waiting[tenant] >= self._size - self._all:
                 return False
             self._waiting[tenant] += 1
+            self._all += 1
         return True
 
     def leave(self, tenant: str) -> None:
         """Give a place back."""
         with self._lock:
-            self._waiting[tenant] -= 1
-            if self._waiting[tenant] <= 0:
-                del self._waiting[tenant]
+            if tenant in self._waiting:
+                self._all -= 1
+                self._waiting[tenant] -= 1
+                if not self._waiting[tenant]:
+                    del self._waiting[tenant]
 
 
 class Sampling:

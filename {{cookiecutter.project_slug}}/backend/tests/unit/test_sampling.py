@@ -118,6 +118,14 @@ def test_a_place_that_is_given_back_is_free() -> None:
     assert queue.enter("acme")
 
 
+@pytest.mark.parametrize("made", [Budget(1), FairQueue(2)])
+def test_a_report_may_be_made_while_another_is_decided_on(made: Budget | FairQueue) -> None:
+    """As when the garbage that is collected there logs an error: in the same thread."""
+    with made._lock:
+        assert made._lock.acquire(blocking=False)
+        made._lock.release()
+
+
 def test_a_place_that_was_not_taken_can_not_be_given_back() -> None:
     queue = FairQueue(2)
     queue.leave("acme")

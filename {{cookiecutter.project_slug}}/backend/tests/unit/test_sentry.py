@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,12 +30,14 @@ from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import StreamingResponse
 
 from app import sentry
 from app.core import environment
 from app.core.config import Settings
-from app.core.context import request_id
+from app.core.context import begin_request, request_id, telemetry_consent, tell_consent
+from app.observability import error_boundary
 from app.telemetry import EventFilter, instruments, options
 from app.telemetry import transport as last_line
 
@@ -609,12 +612,16 @@ async def test_a_call_is_a_span_and_a_breadcrumb_and_tells_its_trace(
 
     def answer(request: httpx.Request) -> httpx.Response:
         told.append(request.headers)
+        if request.url.path == "/moved":
+            return httpx.Response(307, headers={"Location": "https://stranger.test/"})
         if request.url.path == "/gone":
             raise httpx.ConnectError("gone")
         return httpx.Response(503)
 
+    transport = httpx.MockTransport(answer)
+
     def call_in_place(url: str) -> httpx.Response:
-        with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        with httpx.Client(transport=transport, follow_redirects=True) as client:
             return client.get(url, headers={"baggage": "own=1"})
 
     async def call(path: str) -> None:
@@ -622,7 +629,7 @@ async def test_a_call_is_a_span_and_a_breadcrumb_and_tells_its_trace(
         if kind == "sync":
             assert call_in_place(url).status_code == 503
             return
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        async with httpx.AsyncClient(transport=transport, follow_redirects=True) as client:
             assert (await client.get(url, headers={"baggage": "own=1"})).status_code == 503
 
     start(SENTRY_TRACES_SAMPLE_RATE=rate, SENTRY_TRACE_PROPAGATION_TARGETS=["named.test"])
@@ -632,8 +639,13 @@ async def test_a_call_is_a_span_and_a_breadcrumb_and_tells_its_trace(
             await call("/gone")
         trace = sentry_sdk.get_current_scope().get_traceparent()
         sentry.capture_message("called")
+        await call("/moved")
+    stranger = told.pop()
+    assert (stranger["baggage"], "sentry-trace" in stranger) == ("own=1", False)
+    assert told.pop()["baggage"].startswith("own=1,sentry-")
     assert {each["sentry-trace"].split("-")[0] for each in told} == {str(trace).split("-")[0]}
     assert all(each["baggage"].startswith("own=1,sentry-") for each in told)
+    assert all(each["baggage"].count("sentry-trace_id") == 1 for each in told)
     (crumb,) = of("event", sent)[0]["breadcrumbs"]["values"]
     data = {"method": "GET", "url": "https://named.test/orders", "status_code": 503}
     assert (crumb["category"], crumb["data"]) == ("httplib", data)
@@ -642,6 +654,8 @@ async def test_a_call_is_a_span_and_a_breadcrumb_and_tells_its_trace(
     expected = [
         ("GET https://named.test/orders", "unavailable"),
         ("GET https://named.test/gone", "internal_error"),
+        ("GET https://named.test/moved", "ok"),
+        ("GET https://stranger.test/", "unavailable"),
     ]
     assert seen == [expected] * int(rate)
 
@@ -1295,6 +1309,62 @@ async def tasks() -> None:
     await asyncio.create_task(read_order("bad"))
 
 
+def fail() -> None:
+    raise ValueError("no")
+
+
+async def fail_soon() -> None:
+    raise ValueError("no")
+
+
+async def answer_later() -> None:
+    raise HTTPException(404)
+
+
+def log_and_raise() -> None:
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("app.orders").exception("an order failed")
+        raise
+
+
+@router.get("/once/in-a-route")
+def once_in_a_route() -> None:
+    log_and_raise()
+
+
+@router.get("/once/in-a-boundary")
+async def once_in_a_boundary() -> None:
+    with error_boundary("load"):
+        await asyncio.gather(fail_soon(), fail_soon())
+
+
+@router.get("/once/in-a-pool")
+async def once_in_a_pool() -> None:
+    work = error_boundary("work")(fail)
+    await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+@router.get("/once/in-a-group")
+async def once_in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail_soon())
+
+
+@router.get("/once/in-the-log")
+async def once_in_the_log() -> None:
+    try:
+        await asyncio.create_task(fail_soon())
+    except ValueError:
+        logging.getLogger("app.orders").exception("an order failed")
+
+
+@router.get("/never/not-found")
+async def never() -> None:
+    await asyncio.gather(answer_later())
+
+
 @router.post("/orders")
 async def take_order(request: Request) -> None:
     await request.body()
@@ -1509,6 +1579,150 @@ async def test_a_task_that_ends_its_request_is_reported_once(sent: list[dict[str
     assert mechanisms == [{"type": "asyncio", "handled": False}] * 2
 
 
+ONCE = ("in-a-route", "in-a-boundary", "in-a-pool", "in-a-group", "in-the-log")
+
+
+@pytest.mark.parametrize("where", ONCE)
+async def test_an_error_that_is_met_in_several_places_is_reported_once(
+    where: str, sent: list[dict[str, Any]]
+) -> None:
+    start()
+    status = await ask(f"/v1/once/{where}")
+    errors = 2 if where == "in-a-boundary" else 1  # each of two tasks has its own
+    assert (status, len(of("event", sent))) == (200 if where == "in-the-log" else 500, errors)
+
+
+async def test_an_answer_that_ends_a_task_is_no_error(sent: list[dict[str, Any]]) -> None:
+    start()
+    assert await ask("/v1/never/not-found") == 404
+    assert of("event", sent) == []
+
+
+async def test_behind_a_middleware_that_has_a_task_of_its_own_a_failure_is_reported_once(
+    sent: list[dict[str, Any]],
+) -> None:
+    start()
+    app = FastAPI()
+    app.include_router(router, prefix="/v1")
+    app.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, call: call(request))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        assert (await client.get("/v1/orders/answered")).status_code == 503
+        assert (await client.get("/v1/orders/bad")).status_code == 500
+    last = [each["exception"]["values"][-1] for each in of("event", sent)]
+    assert [each["mechanism"]["handled"] for each in last] == [True, False]
+
+
+async def test_a_request_takes_nothing_over_from_the_one_in_whose_context_it_begins(
+    sent: list[dict[str, Any]],
+) -> None:
+    start(SENTRY_TRACES_SAMPLE_RATE=1.0)
+    contexts: list[Context] = []
+
+    async def serve(request: Request) -> None:
+        sentry.set_user_context("alice", "acme")
+        contexts.append(copy_context())  # in which a server may begin what follows
+
+    app = FastAPI()
+    app.add_api_route("/first", serve)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        await client.get("/first")
+    (context,) = contexts
+    await asyncio.create_task(ask("/v1/orders/bad"), context=context)
+    (error,) = of("event", sent)
+    assert "user" not in error
+    assert "tenant_id" not in error.get("tags", {})
+    names = [each["transaction"] for each in of("transaction", sent)]
+    assert names == ["/first", "/v1/orders/{order}"]
+
+
+@pytest.mark.parametrize("consent", ["none", "anonymous"])
+@pytest.mark.parametrize("where", ["thread", "pool"])
+async def test_what_a_tenant_consents_to_is_known_in_threads(
+    where: str, consent: str, sent: list[dict[str, Any]]
+) -> None:
+    start()
+    begin_request("request-1")
+    tell_consent(consent)
+    sentry.set_user_context("alice", "acme")
+    if where == "thread":
+        thread = threading.Thread(target=sentry.capture_message, args=("worked",))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+    else:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, sentry.capture_message, "worked")
+        # What follows in the same thread is nobody's.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(sentry.capture_message, "worked").result()
+            assert copy_context().run(pool.submit, telemetry_consent.get).result() == consent
+    told = of("event", sent)
+    assert len(told) == (0 if consent == "none" else {"thread": 1, "pool": 2}[where])
+    for event in told:
+        assert event["tags"]["request_id"] == "request-1"
+        assert event["tags"]["tenant_id"].startswith("anonymous-")
+        assert "alice" not in json.dumps(event)
+
+
+async def test_a_worker_of_a_pool_keeps_nothing_of_the_request_that_it_was_started_in(
+    sent: list[dict[str, Any]],
+) -> None:
+    class Kept:
+        """Something that a request has."""
+
+    kept: list[weakref.ref[Kept]] = []
+    pool = ThreadPoolExecutor(1)
+
+    async def serve() -> None:
+        local = Kept()
+        kept.append(weakref.ref(local))
+        sentry_sdk.get_isolation_scope().set_extra("kept", local)
+
+        def work() -> None:
+            held = local
+            try:
+                raise ValueError(f"{held} failed")
+            except ValueError as error:  # which has the stack, and so what was held
+                sentry.capture_exception(error)
+
+        pool.submit(work).result()
+
+    start()
+    app = FastAPI()
+    app.add_api_route("/", serve)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        await client.get("/")
+    sentry_sdk.flush(2)
+    gc.collect()
+    assert [each() for each in kept] == [None]
+    pool.shutdown()
+
+
+async def test_while_reporting_stops_consent_is_heeded(
+    sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    tell_consent("none")
+    monkeypatch.setattr(sentry._state, "on", False)
+    logging.getLogger("app.orders").error("late")
+    assert of("event", sent) == []
+
+
+def test_a_boundary_whose_log_is_off_does_not_keep_its_error_from_being_reported(
+    sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    monkeypatch.setattr(logging.getLogger("app.observability"), "level", logging.CRITICAL)
+    try:
+        with error_boundary("work"):
+            fail()
+    except ValueError as error:
+        sentry.capture_exception(error)
+    assert len(of("event", sent)) == 1
+
+
 def test_the_tasks_of_each_loop_that_serves_are_seen(sent: list[dict[str, Any]]) -> None:
     start()
     for _ in range(3):
@@ -1538,10 +1752,6 @@ def test_threads_and_calls_in_pools_have_tags_of_their_own(sent: list[dict[str, 
 class Failing(threading.Thread):
     def run(self) -> None:
         raise ValueError("no")
-
-
-def fail() -> None:
-    raise ValueError("no")
 
 
 @pytest.mark.parametrize("made", [Failing, lambda: threading.Thread(target=fail)])

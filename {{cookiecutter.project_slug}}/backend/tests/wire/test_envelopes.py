@@ -335,3 +335,26 @@ print(*(each for each in sys.modules if each in UNUSED or each not in before and
         check=True,
     )
     assert done.stdout.split() == []
+
+
+def test_a_request_takes_nothing_over_from_the_one_before_on_its_connection(
+    environment: dict[str, str], token: str
+) -> None:
+    """The server begins what follows a large body in a copy of that request's context."""
+    with listen() as listener:
+        variables = environment | reporting(listener) | {"SENTRY_TRACES_SAMPLE_RATE": "1"}
+        with (
+            serve(variables, "tests.wire.faulty_app:app") as server,
+            httpx.Client(base_url=server.url) as client,
+        ):
+            headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "request-4731"}
+            body = {"name": "x" * 200_000}
+            assert client.post("/api/v1/projects", json=body, headers=headers).status_code == 422
+            headers = {"X-Request-ID": "request-4732"}
+            assert client.get("/faulty/call?url=nowhere:", headers=headers).status_code == 500
+            server.stop()
+        error = listener.wait_for("event", of_request("request-4732")).payload
+        traced = [each.payload["tags"]["request_id"] for each in listener.items("transaction")]
+    assert error["tags"].get("tenant_id") is None
+    assert not error.get("user")
+    assert traced == ["request-4731", "request-4732"]
