@@ -724,7 +724,6 @@ class Records(LoggingIntegration):
 
     def __init__(self, details: bool, logs_level: int | None) -> None:
         super().__init__(event_level=None, sentry_logs_level=logs_level)
-        self.notes = (self._handle_record, self._handle_sentry_logs_record)
         self._handler = EventHandler(logging.ERROR)
         self._handler.addFilter(_is_news)
         self._breadcrumb_handler = _Breadcrumbs(details)
@@ -749,8 +748,9 @@ def _note_record(record: logging.LogRecord) -> None:
     if record.name.strip() in _IGNORED_LOGGERS:
         return
     records = sentry_sdk.get_client().get_integration(Records)
-    for note in records.notes if records is not None else ():
-        note(record)
+    if records is not None:
+        records._handle_record(record)
+        records._handle_sentry_logs_record(record)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
