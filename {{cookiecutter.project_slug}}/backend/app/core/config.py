@@ -189,6 +189,8 @@ class Settings(BaseSettings):
 
         Raises ValueError where it can't be read, or holds anything else.
         """
+        if not file:
+            return {}
         # Imported here because most processes have no such file.
         from pydantic import AfterValidator, ValidationError, create_model  # noqa: PLC0415
         from starlette.routing import compile_path  # noqa: PLC0415
@@ -208,7 +210,7 @@ class Settings(BaseSettings):
             routes=(dict[route, shares], {}),
         )
         try:
-            rates = form.model_validate_json(Path(file).read_bytes() if file else b"{}")
+            rates = form.model_validate_json(Path(file).read_bytes())
             return rates.model_dump()
         except OSError as error:
             raise ValueError(f"the file can't be read ({type(error).__name__})") from None

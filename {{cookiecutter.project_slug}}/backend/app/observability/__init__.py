@@ -105,8 +105,8 @@ def error_boundary(
     function's result (a block has none, but a fallback that can be called is called for it too):
     either a value, of which each caller gets a copy if it can be changed, or what is called
     with the exception, or without where it takes none (`list`), and awaited where both it and the
-    function are asynchronous. A fallback that
-    raises is not protected: its exception goes on, with the first one as its context.
+    function are asynchronous. A fallback that raises is not protected: its exception goes on, with
+    the first one as its context.
     `reraise=True` has the exception go on all the same, without a call of the fallback;
     `reraise=False` alone is the fallback None.
 

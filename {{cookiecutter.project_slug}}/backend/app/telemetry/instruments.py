@@ -134,8 +134,8 @@ def _scopes() -> Scopes:
     return Notes.get_isolation_scope(), Notes.get_current_scope()
 
 
-def _forked() -> Scopes:
-    isolation, current = _scopes()
+def _forked(scopes: Scopes) -> Scopes:
+    isolation, current = scopes
     return isolation.fork(), current.fork()
 
 
@@ -234,7 +234,7 @@ def _streams_spans(client: "BaseClient") -> bool:
 
 
 class _Part:
-    """What is no request: the lifespan, and an application inside of another."""
+    """What is no request of its own: the lifespan, and what serves within another application."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.receive = receive
@@ -277,7 +277,7 @@ class _Request(_Part):
         self._scope = scope
         self._before = _scopes(), _observed.get()
         isolation, current = self._before[1] or self._before[0]
-        forked = isolation.fork(), current.fork()
+        forked = _forked((isolation, current))
         self._own = forked[0]
         _enter(forked)
         self._own.clear_breadcrumbs()
@@ -290,7 +290,7 @@ class _Request(_Part):
         if self._counts:
             self._own.start_session(session_mode="request")
         self._trace = _begin_trace(client, self._own, scope)
-        _observed.set((isolation, current))
+        _observed.set((isolation, current))  # a pair of its own
 
     def note_status(self, status: int) -> None:
         """Note what the request is answered, as a part of the trace."""
@@ -623,7 +623,7 @@ def _observe_task(
 def _forked_context() -> Context:
     context = copy_context()
     with suppress(Exception):
-        context.run(_enter, _forked())
+        context.run(_enter, _forked(_scopes()))
     return context
 
 
@@ -649,7 +649,7 @@ class Threads(Integration):
             with suppress(Exception):
                 is_given = getattr(thread, "_context", None) is not None  # from Python 3.14 on
                 if _is_on(Threads) and not is_given and not _outlives(thread):
-                    run = partial(_run, _Place(_forked()), vars(thread).get("run"))
+                    run = partial(_run, _Place(_forked(_scopes())), vars(thread).get("run"))
                     thread.run = run  # type: ignore[method-assign]  # as the SDK does
             start(thread)
 
@@ -659,7 +659,7 @@ class Threads(Integration):
         ) -> Future[Any]:
             with suppress(Exception):
                 if _is_on(Threads):
-                    work = partial(_call, _Place(_forked()), work)
+                    work = partial(_call, _Place(_forked(_scopes())), work)
             return cast(Future[Any], submit(pool, work, *args, **kwargs))
 
         Thread.start = started  # type: ignore[assignment, method-assign]  # as the SDK does
