@@ -367,11 +367,14 @@ def silence_http_library() -> None:
 def let_sdk_log_as_all_do(is_debugging: bool) -> None:
     """Take from the SDK its own way to standard error, which passes by the filter of log lines.
 
-    What it would tell when it is debugged, and then throw away, is not even made.
+    Its own filter throws away what is told while nobody debugs it. It asks the SDK for that, and an
+    SDK that raises ends the thread that sends: here nothing is asked, and nothing is told.
     """
     logger = logging.getLogger("sentry_sdk.errors")
     logger.handlers.clear()
-    logger.setLevel(logging.DEBUG if is_debugging else logging.WARNING)
+    logger.filters.clear()
+    logger.setLevel(logging.DEBUG)
+    logger.disabled = not is_debugging
 
 
 def _is_not_of_a_report(record: logging.LogRecord) -> bool:

@@ -28,6 +28,7 @@ from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.serializer import serialize
 from sentry_sdk.tracing_utils import should_propagate_trace
 from sentry_sdk.transport import BaseHttpTransport, HttpTransport, HttpTransportCore
+from sentry_sdk.worker import _TERMINATOR, BackgroundWorker
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -40,6 +41,7 @@ from app.core.context import begin_request, request_id, telemetry_consent, tell_
 from app.observability import error_boundary
 from app.telemetry import EventFilter, instruments, options
 from app.telemetry import transport as last_line
+from tests.wire.backends import raises, sdk_functions
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
 SECRET = "fake-" + "value-8fk2Lq"
@@ -484,6 +486,20 @@ def test_what_the_sdk_says_of_itself_passes_the_filter_of_log_lines(
     logging.getLogger("sentry_sdk.errors").warning("mailed %s", PERSON)
     assert caplog.messages[-1] == f"mailed {PERSON}"  # of which our formatter makes the line
     assert PERSON not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("debugged", [True, False])
+def test_an_sdk_that_raises_does_not_end_the_thread_that_sends(
+    debugged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(SENTRY_SAMPLING="environment", SENTRY_ENVIRONMENT="development" if debugged else "test")
+    worker = BackgroundWorker()
+    for holder, name in sdk_functions():
+        with monkeypatch.context() as broken:
+            broken.setattr(holder, name, raises)
+            for job in (raises, _TERMINATOR):
+                worker._queue.put(job)  # type: ignore[no-untyped-call]
+            worker._target()  # what its thread runs
 
 
 def test_collection_is_off() -> None:
