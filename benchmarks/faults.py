@@ -1,6 +1,7 @@
 """Measures what a fault of telemetry does to requests, to memory and to the end.
 
-Then it has requests of many tenants fail at once, and looks at whose each report is.
+Then it ends processes under load, and has requests of many tenants fail at once, to look at whose
+each report is.
 
 Runs in the environment of a generated project. Two servers, a healthy one and one with the fault,
 take the same load by turns, from a process of its own: requests come at their times, however long
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,11 @@ FAILING = 10  # of the requests, one in so many
 QUEUED = 20  # reports before the service is stopped
 WARM_UP = 1000  # requests before memory is looked at, none of which fails
 CALLERS = 4  # at a time, while memory is looked at
+CONNECTIONS = 8  # kept to each place, where one may end
 PATIENCE = 60.0  # seconds for an answer
+AGAIN = 0.01  # seconds until one asks again
 JUDGED = 30.0  # seconds of load: times of less are chance
+TURN = 5.0  # seconds of load, in which one process ends
 DEAD = ("refuses_the_connection", "never_answers")
 
 FULL_DISK = ("sh", "-c", 'exec "$@" >/dev/full 2>/dev/full', "sh")
@@ -61,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of load, for each fault")
     parser.add_argument("--errors", type=int, default=100_000, help="while memory is looked at")
-    parser.add_argument("faults", nargs="*", help="by name; all of them where none is named")
+    parser.add_argument("names", nargs="*", help="of faults and of ends; all where none is named")
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with (
@@ -69,7 +74,13 @@ def main() -> int:
         ProcessPoolExecutor(1, mp_context=context) as pool,
     ):
         service = Service(Path(directory), pool)
-        missed = compare_all(service, arguments.faults, arguments.seconds)
+        every = {**service.faults, **ENDS}
+        names = arguments.names or every
+        if unknown := [name for name in names if name not in every]:
+            parser.error(f"{unknown[0]} is none of {', '.join(every)}")
+        faults, ends = [*filter(service.faults.get, names)], [*filter(ENDS.get, names)]
+        missed = bool(faults) and compare_all(service, faults, arguments.seconds)
+        missed |= bool(ends) and end_all(service, ends, arguments.seconds)
         missed |= watch_memory(service, arguments.errors)
     missed |= mix_tenants(max(arguments.errors // 10, 100))
     return int(missed)
@@ -81,6 +92,8 @@ class Load:
 
     times: list[float]
     failed: Counter[str]
+    again: Counter[str]
+    """What one asked again for, by what had happened."""
 
     @property
     def p99(self) -> float:
@@ -135,11 +148,15 @@ class Service:
 
     def paced(self, url: str, seconds: float) -> Load:
         """Send a server requests, each at its time."""
-        return self.pool.submit(in_loop, pace, url, self.token, seconds).result()
+        return self.pool.submit(in_loop, pace, Caller, [url], self.token, seconds).result()
 
     def hammered(self, url: str, path: str, number: int) -> Load:
         """Send a server a number of requests, as fast as it answers."""
-        return self.pool.submit(in_loop, hammer, url, self.token, path, number).result()
+        return self.pool.submit(in_loop, hammer, Caller, [url], self.token, path, number).result()
+
+    def insisted(self, urls: Sequence[str], seconds: float) -> "Future[Load]":
+        """Begin to send servers requests by turns, each at its time, until one is answered."""
+        return self.pool.submit(in_loop, pace, Insisting, urls, self.token, seconds)
 
 
 @dataclass(frozen=True)
@@ -177,7 +194,7 @@ def compare_all(service: Service, names: Sequence[str], seconds: float) -> bool:
         f"{'shutdown':>18}"
     )
     missed = False
-    for name in names or service.faults:
+    for name in names:
         seen = compare(service, service.faults[name], seconds)
         missed |= bool(seen.failed) or seen.ratio > p99[0] or seen.shutdown > shutdown[0]
         print(
@@ -219,6 +236,80 @@ def time_shutdown(service: Service, server: Any) -> float:  # noqa: ANN401 - typ
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(PATIENCE)
     return time.monotonic() - started
+
+
+# What ends a process.
+
+
+@dataclass(frozen=True)
+class End:
+    """How one of two processes ends that take the load together, while no report is answered."""
+
+    signal: signal.Signals
+    are_workers: bool = False
+    """Whether they are of one service, and one that ends is replaced: else each is a service."""
+    within: tuple[float, float] = UNJUDGED
+    """Seconds until it has ended, or is replaced, at most; and what is aimed at."""
+
+
+ENDS = {
+    "SIGTERM": End(signal.SIGTERM, within=SHUTDOWN),
+    "SIGKILL": End(signal.SIGKILL),
+    "a_worker_that_dies": End(signal.SIGKILL, are_workers=True),
+}
+
+
+def end_all(service: Service, names: Sequence[str], seconds: float) -> bool:
+    """Print a line for each end; return whether a request failed for good, or a floor is missed."""
+    turns = max(round(seconds / TURN), 1)
+    print(f"\nEnds of a process: {turns} times each, under load; what is cut off is asked again\n")
+    print(f"{'end':<30}{'requests':>9}{'failed':>7}{'cut off':>9}{'p99':>11}{'over after':>18}")
+    missed = False
+    for name in names:
+        end = ENDS[name]
+        seen = [end_one(service, end, min(seconds, TURN)) for _ in range(turns)]
+        loads = [load for load, _ in seen]
+        load = Load(
+            [time for each in loads for time in each.times],
+            sum((each.failed for each in loads), Counter()),
+            sum((each.again for each in loads), Counter()),
+        )
+        cut_off = load.again.total() - load.again["ConnectionRefusedError"]
+        over = max(taken for _, taken in seen)
+        missed |= bool(load.failed) or over > end.within[0]
+        print(
+            f"{name:<30}{len(load.times):>9}{load.failed.total():>7}{cut_off:>9}"
+            f"{load.p99 * 1e3:>8.1f} ms{over:>8.2f} s  {verdict(over, *end.within)}",
+            flush=True,
+        )
+        if load.failed:
+            print(f"    not as expected: {dict(load.failed)}", flush=True)
+    return missed
+
+
+def end_one(service: Service, end: End, seconds: float) -> tuple[Load, float]:
+    """End one of two processes under load; return what was answered, and after how long it was over."""
+    condition = service.faults["never_answers"]
+    with ExitStack() as serving:
+        if end.are_workers:
+            condition = replace(condition, settings={"WORKERS": "2"})
+            servers = [serving.enter_context(service.serving(condition))]
+            process = servers[0].workers(2)[0]
+        else:
+            servers = [serving.enter_context(service.serving(condition)) for _ in range(2)]
+            process = servers[0].process.pid
+        for each in servers:
+            service.hammered(each.url, FAULTY, QUEUED)
+        load = service.insisted([each.url for each in servers], seconds)
+        time.sleep(seconds / 2)
+        struck = time.monotonic()
+        os.kill(process, end.signal)
+        if end.are_workers:
+            servers[0].workers(3)
+        else:
+            servers[0].process.wait(PATIENCE)
+        over = time.monotonic() - struck
+        return load.result(), over
 
 
 # What they do to memory.
@@ -267,15 +358,19 @@ def mix_tenants(failing: int) -> bool:
 
 # Who calls. It runs in a process of its own, so that it takes no time from a back end.
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class Caller:
     """Someone who calls the service over connections that are kept, and counts what is wrong."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self.address, self.port = url.removeprefix("http://").split(":")
+    kept = 1  # connections to each place before one is used again
+
+    def __init__(self, urls: Sequence[str], token: str) -> None:
+        self.places = cycle([url.removeprefix("http://") for url in urls])
         self.token = token
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self.load = Load([], Counter())
+        self.idle: defaultdict[str, deque[Connection]] = defaultdict(deque)
+        self.load = Load([], Counter(), Counter())
 
     async def ask(self, path: str, due: float) -> None:
         """Ask for a path, at an instant of the loop's clock."""
@@ -293,10 +388,12 @@ class Caller:
 
     async def status_of(self, path: str) -> int:
         """Send a request over a connection that is idle, or a new one; read the answer."""
-        if self.idle:
-            reader, writer = self.idle.pop()
+        place = next(self.places)
+        idle = self.idle[place]
+        if len(idle) >= self.kept:
+            reader, writer = idle.popleft()
         else:
-            reader, writer = await asyncio.open_connection(self.address, self.port)
+            reader, writer = await asyncio.open_connection(*place.split(":"))
         writer.write(
             f"GET {path} HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {self.token}\r\n\r\n".encode()
         )
@@ -306,8 +403,29 @@ class Caller:
         if headers.get(b"connection") == b"close":
             writer.close()
         else:
-            self.idle.append((reader, writer))
+            idle.append((reader, writer))
         return int(first.split()[1])
+
+    def hang_up(self) -> None:
+        """Close the connections that are idle."""
+        for connections in self.idle.values():
+            for _, writer in connections:
+                writer.close()
+
+
+class Insisting(Caller):
+    """Someone who asks again where a connection ends before the answer, as a balancer does."""
+
+    kept = CONNECTIONS
+
+    async def status_of(self, path: str) -> int:
+        """Ask one place after another until one answers."""
+        while True:
+            try:
+                return await super().status_of(path)
+            except (OSError, EOFError) as error:
+                self.load.again[type(error).__name__] += 1
+                await asyncio.sleep(AGAIN)
 
 
 async def pace(caller: Caller, seconds: float) -> None:
@@ -332,14 +450,19 @@ async def hammer(caller: Caller, path: str, number: int) -> None:
             asking.create_task(ask())
 
 
-def in_loop(work: Any, url: str, token: str, *words: Any) -> Load:  # noqa: ANN401 - it is handed on
-    """Call a server in a loop of its own, and return what was answered."""
-    caller = Caller(url, token)
+def in_loop(
+    work: Any,  # noqa: ANN401 - it is handed on
+    caller_type: type[Caller],
+    urls: Sequence[str],
+    token: str,
+    *words: object,
+) -> Load:
+    """Call servers in a loop of its own, and return what was answered."""
+    caller = caller_type(urls, token)
 
     async def run() -> None:
         await work(caller, *words)
-        for _, writer in caller.idle:
-            writer.close()
+        caller.hang_up()
 
     asyncio.run(run())
     return caller.load

@@ -27,11 +27,11 @@ def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
 def test_a_few_requests_notice_no_fault(environment: Environment) -> None:
-    faults = ("never_answers", "an_sdk_that_raises")
+    requests = {"never_answers": "120", "an_sdk_that_raises": "120", "a_worker_that_dies": "40"}
     options = ("--seconds", "0.5", "--errors", "100")
-    said = in_generated(environment, "faults.py", *options, *faults)
-    rows = [line.split()[:3] for line in said.splitlines() if line.startswith(faults)]
-    assert rows[:2] == [[fault, "120", "0"] for fault in faults]  # requests, and failed ones
+    said = in_generated(environment, "faults.py", *options, *requests)
+    rows = [line.split()[:3] for line in said.splitlines() if line.startswith(tuple(requests))]
+    assert rows[:3] == [[name, number, "0"] for name, number in requests.items()]
 
 
 def test_a_few_changes_of_the_layers_are_seen(environment: Environment) -> None:

@@ -18,11 +18,15 @@ from app.observability import error_boundary
 from app.projects.models import Project, Task
 
 
+# What fails in here and below, and is no answer as 404 is, is the database. No fallback could take the
+# place of what it holds, so the error goes on; but whoever called, it has the operation's name.
+@error_boundary("list projects")
 async def list_projects(db: AsyncSession, page: Paging) -> tuple[Sequence[Project], str | None]:
     """Return a page of projects, oldest first, and the cursor of the next one."""
     return await page.read(db, select(Project), Project.id)
 
 
+@error_boundary("get project")
 async def get_project(db: AsyncSession, project_id: uuid.UUID) -> Project:
     """Return a project; raise NotFound."""
     project = await db.scalar(select(Project).where(Project.id == project_id))
@@ -31,8 +35,6 @@ async def get_project(db: AsyncSession, project_id: uuid.UUID) -> Project:
     return project
 
 
-# What fails in here, and is not the answer 409, is the database. No fallback could take a project's
-# place, so the error goes on; but whoever calls this, it is logged and counted under this name.
 @error_boundary("create project")
 async def create_project(db: AsyncSession, values: Mapping[str, object]) -> Project:
     """Make a project; raise a Problem (409) if the tenant has one of this name."""
@@ -42,6 +44,7 @@ async def create_project(db: AsyncSession, values: Mapping[str, object]) -> Proj
     return project
 
 
+@error_boundary("change project")
 async def change_project(
     db: AsyncSession, project_id: uuid.UUID, version: int, values: Mapping[str, object]
 ) -> Project:
@@ -52,6 +55,7 @@ async def change_project(
     return project
 
 
+@error_boundary("delete project")
 async def delete_project(db: AsyncSession, project_id: uuid.UUID) -> None:
     """Delete a project with its tasks; raise NotFound."""
     found = delete(Project).where(Project.id == project_id).returning(Project.id)
@@ -59,6 +63,7 @@ async def delete_project(db: AsyncSession, project_id: uuid.UUID) -> None:
         raise NotFound
 
 
+@error_boundary("list tasks")
 async def list_tasks(
     db: AsyncSession, project_id: uuid.UUID, page: Paging
 ) -> tuple[Sequence[Task], str | None]:
@@ -67,6 +72,7 @@ async def list_tasks(
     return await page.read(db, select(Task).where(Task.project_id == project_id), Task.id)
 
 
+@error_boundary("get task")
 async def get_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> Task:
     """Return a task of a project; raise NotFound."""
     task = await db.scalar(select(Task).where(Task.project_id == project_id, Task.id == task_id))
@@ -75,6 +81,7 @@ async def get_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) 
     return task
 
 
+@error_boundary("create task")
 async def create_task(
     db: AsyncSession, project_id: uuid.UUID, values: Mapping[str, object]
 ) -> Task:
@@ -88,6 +95,7 @@ async def create_task(
     return task
 
 
+@error_boundary("change task")
 async def change_task(
     db: AsyncSession,
     project_id: uuid.UUID,
@@ -102,6 +110,7 @@ async def change_task(
     return task
 
 
+@error_boundary("delete task")
 async def delete_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> None:
     """Delete a task; raise NotFound."""
     found = delete(Task).where(Task.project_id == project_id, Task.id == task_id)

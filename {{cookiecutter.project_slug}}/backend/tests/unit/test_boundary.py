@@ -1027,27 +1027,51 @@ async def test_a_task_ends_before_the_service_does(settings: Settings) -> None:
 sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 
 
+PROJECT = "/api/v1/projects/01890000-0000-7000-8000-000000000000"
+TASK = f"{PROJECT}/tasks/01890000-0000-7000-8000-000000000000"
+
+
 @sqlite
-async def test_database_work_that_fails_is_logged_and_told_under_its_name(
+@pytest.mark.parametrize(
+    ("request_line", "operations"),
+    [
+        ("GET /api/v1/projects", ["list projects"]),
+        ("POST /api/v1/projects", ["create project"]),
+        (f"GET {PROJECT}", ["get project"]),
+        (f"PATCH {PROJECT}", ["get project", "change project"]),
+        (f"DELETE {PROJECT}", ["delete project"]),
+        (f"GET {PROJECT}/tasks", ["get project", "list tasks"]),
+        (f"POST {PROJECT}/tasks", ["get project", "create task"]),
+        (f"GET {TASK}", ["get task"]),
+        (f"PATCH {TASK}", ["get task", "change task"]),
+        (f"DELETE {TASK}", ["delete task"]),
+    ],
+)
+async def test_database_work_that_fails_is_logged_once_and_told_under_each_name(
+    request_line: str,
+    operations: list[str],
     client: httpx.AsyncClient,
     settings: Settings,
     as_user: Callable[..., dict[str, str]],
     failures: list[Failure],
     errors: Callable[[], Log],
 ) -> None:
-    async def create() -> int:
-        project = {"name": "Apollo"}
-        made = await client.post("/api/v1/projects", json=project, headers=as_user("acme"))
-        return made.status_code
+    async def ask() -> int:
+        headers = {**as_user("acme"), "If-Match": '"1"'}
+        method, path = request_line.split()
+        field = "title" if "/tasks" in path else "name"
+        answer = await client.request(method, path, json={field: "Apollo"}, headers=headers)
+        return answer.status_code
 
-    assert [await create(), await create()] == [201, 409]
-    assert failures == []
+    await ask()
+    assert await ask() < 500
+    assert failures == []  # answers, as 404 and 409 are
     with closing(sqlite3.connect(settings.DATABASE_URL.partition("///")[2])) as database:
         database.execute("DROP TABLE tasks")
         database.execute("DROP TABLE projects")
-    assert await create() == 500
-    assert [record.getMessage().split(" failed")[0] for record in errors()] == ["create project"]
-    assert [failure.operation for failure in failures] == ["create project"]
+    assert await ask() == 500
+    assert [record.getMessage().split(" failed")[0] for record in errors()] == operations[:1]
+    assert [failure.operation for failure in failures] == operations
 
 
 @sqlite

@@ -1,6 +1,7 @@
 """Starts the service as a process of its own, for tests over real sockets."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,10 +20,10 @@ BACKEND = Path(__file__).parents[2]
 # The command line's `run`, with an application of the tests in place of the service's.
 RUN = """
 import sys
-from importlib import import_module
-from app import __main__, main
-module, name = sys.argv.pop().split(":")
-main.app = getattr(import_module(module), name)
+import uvicorn
+from app import __main__
+app, run = sys.argv.pop(), uvicorn.run
+uvicorn.run = lambda _, **options: run(app, **options)
 sys.exit(__main__.main(["run"]))
 """
 PATIENCE = 30.0  # seconds for a process to start, or to stop
@@ -40,6 +41,16 @@ class Server:
     def log(self) -> str:
         """What it has written to standard error so far."""
         return self.log_file.read_text("utf-8")
+
+    def workers(self, number: int) -> list[int]:
+        """Wait until so many workers have started, and return their ids in the order of that."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            started = re.findall(r"Started server process \[(\d+)\]", self.log)
+            if len(started) == number:
+                return [int(pid) for pid in started]
+            time.sleep(0.02)
+        raise TimeoutError(f"there are not {number} workers:\n{self.log}")
 
     def stop(self) -> int:
         """Ask it to end, as an orchestrator does, and return its exit code."""

@@ -322,12 +322,13 @@ def test_a_worker_that_dies_is_replaced_and_a_service_that_dies_has_kept_what_it
     environment: Environment, headers: Headers
 ) -> None:
     with serve({**environment, "WORKERS": "2"}) as server, storing(server, headers) as stored:
-        wait_for(lambda: len(workers(server)) == 2 and len(stored) > 10)
-        os.kill(workers(server)[0], signal.SIGKILL)
+        first, second = server.workers(2)
+        wait_for(lambda: len(stored) > 10)
+        os.kill(first, signal.SIGKILL)
         before = len(stored)
         wait_for(lambda: len(stored) > before + 10)
-        wait_for(lambda: len(workers(server)) == 3)
-        for process in (server.process.pid, *workers(server)[1:]):
+        _, _, third = server.workers(3)
+        for process in (server.process.pid, second, third):
             os.kill(process, signal.SIGKILL)
         server.process.wait(PATIENCE)
     with serve(environment) as server, storing(server, headers) as stored_after:
@@ -336,11 +337,6 @@ def test_a_worker_that_dies_is_replaced_and_a_service_that_dies_has_kept_what_it
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         kept = {name for (name,) in database.execute("SELECT name FROM projects")}
     assert stored | stored_after <= kept
-
-
-def workers(server: Server) -> list[int]:
-    """Return the processes that have served, in the order in which they started."""
-    return [int(each) for each in re.findall(r"Started server process \[(\d+)]", server.log)]
 
 
 @contextmanager

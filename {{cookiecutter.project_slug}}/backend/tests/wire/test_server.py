@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import time
@@ -141,17 +140,6 @@ def shows(server: Server, value: int, series: str) -> bool:
     return False
 
 
-def workers(server: Server, number: int) -> list[int]:
-    """Wait until that many workers have been started, and return their process ids."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        started = re.findall(r"Started server process \[(\d+)\]", server.log)
-        if len(started) == number:
-            return [int(pid) for pid in started]
-        time.sleep(0.05)
-    raise TimeoutError(f"there are not {number} workers:\n{server.log}")
-
-
 def test_what_workers_counted_outlives_them_and_what_they_were_doing_does_not(
     environment: Environment, headers: dict[str, str], tmp_path: Path
 ) -> None:
@@ -162,7 +150,7 @@ def test_what_workers_counted_outlives_them_and_what_they_were_doing_does_not(
         alice = httpx.Client(headers=each_its_connection, timeout=PATIENCE)
         callers.enter_context(alice)
         for started in (2, 4):
-            pids = workers(server, started)
+            pids = server.workers(started)
             for _ in range(10):
                 alice.get(f"{server.url}/api/v1/projects").raise_for_status()
             assert shows(server, 5 * started, reads)
