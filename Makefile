@@ -33,12 +33,13 @@ soak: $(VENV)/.test ## look long for counterexamples, leaks, faults that show an
 	@ORACLE_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_relay_oracle.py
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 	@$(IN_GENERATED) isolation_soak.py --minutes $(or $(MINUTES),10)
-	@$(IN_GENERATED) faults.py $(if $(MINUTES),--seconds 3 --errors 1000)
-	@$(IN_GENERATED) mutate.py $(if $(MINUTES),--sample 12)
+	@$(IN_GENERATED) faults.py $(if $(filter 1,$(MINUTES)),--seconds 3 --errors 1000)
+	@$(IN_GENERATED) mutate.py $(if $(filter 1,$(MINUTES)),--sample 12)
 	@SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest tests/test_schema.py
 
-pictures: $(VENV)/.test ## run the service under load beside a real Prometheus, and draw each dashboard into docs/
+pictures: $(VENV)/.test ## run the service under load beside a real Prometheus, and draw each dashboard, and where the time goes, into docs/
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/demo $(BIN)/python benchmarks/pictures.py
+	@$(IN_GENERATED) telemetry.py --write
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.13")'

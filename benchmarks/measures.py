@@ -1,9 +1,14 @@
-"""How time is measured: by turns, in one process, as ratios; nothing here knows a contender."""
+"""How time and memory are measured; nothing here knows a contender.
+
+Time is taken by turns, in one process, and counts as ratios.
+"""
 
 import gc
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from statistics import linear_regression, median
 
 from events import Event
@@ -57,3 +62,9 @@ def slope(points: Iterable[tuple[float, float]]) -> float:
     """Return the exponent with which the second number grows with the first, by least squares."""
     sizes, times = zip(*((math.log(size), math.log(taken)) for size, taken in points), strict=True)
     return linear_regression(sizes, times).slope
+
+
+def memory_of(process: int) -> float:
+    """Return the megabytes of memory that a process has in use; it has an id, and is on Linux."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

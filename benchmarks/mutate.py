@@ -34,7 +34,7 @@ GATE = "tests/security/test_gate.py"
 OTHERS = (
     "tests/security/test_append_only.py",
     "tests/security/test_catalogue.py",
-    "tests/security/test_abandoned.py",
+    "tests/security/test_interleaving.py",
     "tests/integration/test_lifecycle.py",
     "tests/integration/test_quotas.py",
     "tests/integration/test_migrations.py",
@@ -319,7 +319,7 @@ def stages(file: str) -> Iterator[Sequence[str]]:
     for dialect in FILES[file]:
         yield ISOLATION, "-k", f"{dialect} and legitimate"
         yield ISOLATION, LAYERS, "-k", f"{dialect} and not legitimate and not without_the_layers"
-    yield from ([other] for other in OTHERS)
+    yield from ((other,) for other in OTHERS)
 
 
 def passes(copied: Path, arguments: Sequence[str]) -> bool:
@@ -372,6 +372,9 @@ def tried(found: Sequence[Mutant]) -> Iterator[Mutant]:
         copied = Path(directory, "backend")
         shutil.copytree(BACKEND, copied, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         load()
+        for stage in dict.fromkeys(stage for file in FILES for stage in stages(file)):
+            if not passes(copied, stage):
+                sys.exit(f"without a change these do not pass: {' '.join(stage)}")
         for number, mutant in enumerate(found, 1):
             if survives(mutant, copied):
                 tell(f"no test sees line {mutant.line} of {mutant}")

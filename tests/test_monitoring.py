@@ -24,7 +24,7 @@ ALERTS = {
     *("OperationFailing", "LogLinesDropped", "TokenFailures"),
     *("TenantErrorRate", "TenantLatency", "QuotaRefusals"),
 }
-OF_TELEMETRY = {"TelemetryDropped", "TelemetryBudgetSpent"}
+OF_TELEMETRY = {"TelemetryDropped", "TelemetryOff", "TelemetryBudgetSpent"}
 DASHBOARDS = ("dashboard.json", "telemetry.json")
 # They hold no answer, and are the same in every project.
 PANELS = [

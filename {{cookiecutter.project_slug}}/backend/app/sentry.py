@@ -11,11 +11,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from types import CodeType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from app.core.context import current_request_id, telemetry_consent, tell_consent
+from app.core.context import (
+    current_consent,
+    current_request_id,
+    current_tenant,
+    tell_consent,
+)
 from app.observability import Failure, was_logged
 from app.privacy import scrub_string
 from app.telemetry import (
@@ -29,7 +35,7 @@ from app.telemetry import (
     strict,
 )
 from app.telemetry.messages import VALUE, keep_constants
-from app.telemetry.sampling import SCRUBBING, Sampling, fates_of_errors
+from app.telemetry.sampling import OFF, SCRUBBING, Sampling, fates_of_errors
 from app.telemetry.structure import describe_user, own_tag, pseudonym, tell_labels, tell_routes
 
 try:
@@ -81,13 +87,16 @@ def init_sentry(settings: object, routes: Callable[[], Iterable[object]] = tuple
     with _starting:
         try:
             shutdown_sentry(timeout=0)
+            OFF.set(0)
             if not getattr(settings, "SENTRY_DSN", ""):
                 return False
+            OFF.set(1)
             if not SENTRY_AVAILABLE:
                 log.warning("Sentry is off: the SDK is not installed, or can not be imported")
                 return False
             _start(settings)
             tell_routes(lambda: set(_templates(routes())))
+            OFF.set(0)
         except Exception as error:
             with suppress(Exception):
                 _stop(timeout=0)
@@ -222,7 +231,7 @@ def _is_known(hint: Hint) -> bool:
 
 
 def _rules() -> EventFilter:
-    return ANONYMOUS if telemetry_consent.get() == "anonymous" else _state.rules
+    return ANONYMOUS if current_consent() == "anonymous" else _state.rules
 
 
 # The hooks. They only scrub; one that fails returns nothing, and so nothing is sent.
@@ -231,11 +240,11 @@ def _rules() -> EventFilter:
 def _before_send(event: Event, hint: Hint | None) -> Event | None:
     """Scrub an error, a message, a log record or a check-in."""
     try:
-        if telemetry_consent.get() == "none":  # `_admit` lets pass what comes while it is stopped
+        if current_consent() == "none":  # `_admit` lets pass what comes while it is stopped
             return None
         rules = _rules()
         with SCRUBBING.time():
-            clean = _with_request_id(rules.filter_event(event, hint))
+            clean = _with_own_tags(rules.filter_event(event, hint))
         if _state.names_server and rules.mode == "balanced" and event.get("server_name"):
             clean["server_name"] = scrub_string(str(event["server_name"]))
         return clean
@@ -250,14 +259,14 @@ def _before_send_transaction(event: Event, hint: Hint | None) -> Event | None:
 
 def _before_send_log(entry: Event, hint: Hint | None) -> Event | None:
     try:
-        return filter_log(entry, _rules()) if telemetry_consent.get() != "none" else None
+        return filter_log(entry, _rules()) if current_consent() != "none" else None
     except Exception:
         return None
 
 
 def _before_send_metric(metric: Event, hint: Hint | None) -> Event | None:
     try:
-        return filter_metric(metric, _rules()) if telemetry_consent.get() != "none" else None
+        return filter_metric(metric, _rules()) if current_consent() != "none" else None
     except Exception:
         return None
 
@@ -285,19 +294,27 @@ def _before_breadcrumb(crumb: Event, hint: Hint | None) -> Event | None:
     return None
 
 
-def _with_request_id(event: Event) -> Event:
-    """Tag an event with the request that it happened in."""
+def _with_own_tags(event: Event) -> Event:
+    """Tag an event with the request that it happened in, and with its tenant if it has none yet."""
+    own = {}
+    if (tenant := current_tenant()) and (told := own_tag("tenant_id", _as_told(tenant))):
+        own["tenant_id"] = told
     if request_id := current_request_id():
+        own["request_id"] = own_tag("request_id", request_id) or scrub_string(request_id)
+    if own:
         tags = event.get("tags")
         pairs = tags.items() if isinstance(tags, dict) else tags
-        kept = {}
         for pair in pairs if isinstance(pairs, Iterable) else ():
             match pair:
-                case (str() as name, value):
-                    kept[name] = value
-        clean = own_tag("request_id", request_id) or scrub_string(request_id)
-        event["tags"] = kept | {"request_id": clean}
+                case (str() as name, value) if name != "request_id":
+                    own[name] = value
+        event["tags"] = own
     return event
+
+
+def _as_told(tenant: str) -> str:
+    """Return what a tenant is called in reports."""
+    return tenant if current_consent() == "full" else pseudonym(tenant)
 
 
 # What the rest of the service calls. Whatever the SDK raises stays here.
@@ -352,9 +369,8 @@ def set_user_context(
     Where the tenant's consent is `anonymous`, both are told by a pseudonym.
     """
     told = describe_user(_rules().user_context, user_id, tenant_id, email, username)
-    is_named = telemetry_consent.get() == "full"
     sentry_sdk.set_user(told)
-    sentry_sdk.set_tag("tenant_id", tenant_id if is_named else pseudonym(tenant_id))
+    sentry_sdk.set_tag("tenant_id", _as_told(tenant_id))
 
 
 @_quietly
@@ -366,9 +382,18 @@ def clear_user_context() -> None:
 
 @_quietly
 def mark_span(failure: Failure) -> None:
-    """Mark the span of an operation that failed, as its error boundary tells."""
-    if (span := sentry_sdk.get_current_span()) is not None:
+    """Trace an operation that failed, as its error boundary tells, and mark the span around it.
+
+    The request's own span is marked by its answer in the end: a fallback may have mended it.
+    """
+    if (around := sentry_sdk.get_current_span()) is not None:
+        around.set_status("internal_error")
+        began = datetime.now(UTC) - timedelta(seconds=failure.duration)
+        span = around.start_child(
+            op="function", name=failure.operation, origin="auto.function", start_timestamp=began
+        )
         span.set_status("internal_error")
+        span.finish()
 
 
 @_quietly

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from contextlib import nullcontext
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -15,7 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import TENANT_HEADER
 from app.core.config import Settings
-from app.core.context import HEADER, begin_request, current_tenant
+from app.core.context import (
+    HEADER,
+    begin_request,
+    current_request_id,
+    current_tenant,
+    route_of,
+)
 from app.core.errors import SAFE_HEADERS, TENANT_NOT_ACTIVE, Problem, problem_response
 from app.observability import metrics
 from app.tenancy import serving_request
@@ -24,14 +30,32 @@ from app.tenancy.session import TenantErasedError
 
 log = logging.getLogger("app.request")
 
+_KNOWN = "app.request"
+"""In the ASGI scope of a request that has begun."""
+
 
 class Service(FastAPI):
-    """An application in which every part of a request finds the doors to the database shut."""
+    """An application in which a request is known from its beginning, and is nobody's so far.
+
+    Whatever middleware is added to it, all parts of a request find its id, and the doors to the
+    database shut.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or the lifespan, which is nobody's request."""
-        with nullcontext() if scope["type"] == "lifespan" else serving_request():
+        """Serve one connection, or the lifespan, which is no request."""
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
+            return
+        if _KNOWN not in scope:  # else this application is mounted in another one like it
+            scope[_KNOWN] = True
+            begin_request(Headers(scope=scope).get(HEADER, ""), partial(_name_of, scope))
+        with serving_request():
+            await super().__call__(scope, receive, send)
+
+
+def _name_of(scope: Scope) -> str:
+    # The route's template, not the path: ids and names in a path are not for logs and metrics.
+    return f"{scope.get('method', 'WEBSOCKET')} {route_of(scope) or metrics.NO_ROUTE}"
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -65,7 +89,7 @@ async def _on_erased_tenant(request: Request, error: Exception) -> Response:
 
 
 class RequestId:
-    """Give each request an id, in the response and in the log line that closes it; count it."""
+    """Tell each request's id in the response, and close the request with a log line; count it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -77,15 +101,7 @@ class RequestId:
             return
         started = time.perf_counter()
         status = 500
-
-        def route() -> str:
-            # Its template, not the path: ids and names in a path are not for logs and metrics.
-            return getattr(scope.get("route"), "path", metrics.NO_ROUTE)
-
-        def describe() -> str:
-            return f"{scope['method']} {route()}"
-
-        request_id = begin_request(Headers(scope=scope).get(HEADER, ""), describe)
+        request_id = current_request_id()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -106,7 +122,8 @@ class RequestId:
             seconds = time.perf_counter() - started
             if is_counted:
                 metrics.IN_PROGRESS.dec()
-                metrics.count_request(scope["method"], route(), status, seconds, current_tenant())
+                route = route_of(scope) or metrics.NO_ROUTE
+                metrics.count_request(scope["method"], route, status, seconds, current_tenant())
             log.info("request served", extra={"status": status})
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.dependencies.auth import Unauthenticated
 from app.core.errors import problem_response, problems
@@ -40,7 +41,9 @@ async def ready() -> Health | Response:
         await check_database()
     except Exception as error:  # whatever it is, the database can't be used
         # The log has the text, which may name hosts and users; the caller gets a name.
-        log.warning("not ready: %s: %s", type(error).__name__, error)
+        is_usual = isinstance(error, SQLAlchemyError | OSError)
+        stack = None if is_usual else error
+        log.warning("not ready: %s: %s", type(error).__name__, error, exc_info=stack)
         detail = "The service can't do its work now."
         return problem_response(503, detail, reason="database_unavailable")
     return Health()

@@ -179,7 +179,7 @@ class Settings(BaseSettings):
 
     @field_validator("SENTRY_RATES_FILE")
     @classmethod
-    def _holds_rates(cls, file: str) -> str:
+    def _check_rates(cls, file: str) -> str:
         cls.read_rates(file)
         return file
 
@@ -222,7 +222,7 @@ class Settings(BaseSettings):
 
     @field_validator(*DATABASE_URLS)
     @classmethod
-    def _knows_the_driver(cls, url: str) -> str:
+    def _check_driver(cls, url: str) -> str:
         if not url:
             return url
         if url.partition(":")[0] not in DRIVERS:
@@ -253,7 +253,7 @@ class Settings(BaseSettings):
 
     @field_validator("TENANT_RATE_LIMIT")
     @classmethod
-    def _is_a_rate(cls, text: str) -> str:
+    def _check_rate_limit(cls, text: str) -> str:
         if not text:
             return text
         from limits import parse_many  # noqa: PLC0415 - costs whoever sets no limit nothing
@@ -268,7 +268,7 @@ class Settings(BaseSettings):
 
     @field_validator("REDIS_URL")
     @classmethod
-    def _is_a_redis(cls, url: str) -> str:
+    def _check_redis(cls, url: str) -> str:
         if not url:
             return url
         from redis.asyncio import ConnectionPool  # noqa: PLC0415 - as above

@@ -98,8 +98,8 @@ def error_boundary(
     Functions and blocks may be asynchronous. One boundary may be used again, within itself, and by
     any number of tasks and threads at once. While it runs, log lines carry the operation's name
     and duration. An exception is logged there with its stack, once: boundaries further out, and
-    loggers with the filter `is_news`, know that it was. Every operation that it ends is counted,
-    as `on_failure` tells.
+    loggers with the filter `is_unlogged`, know that it was. Every operation that it ends is
+    counted, as `on_failure` tells.
 
     Without a `fallback` the exception goes on. With one it ends here, and the fallback is the
     function's result (a block has none, but a fallback that can be called is called for it too):
@@ -358,7 +358,7 @@ def _was_logged_in(whole: float | None, error: BaseException) -> bool:
     return whole is not None and mark == whole
 
 
-def is_news(record: LogRecord) -> bool:
+def is_unlogged(record: LogRecord) -> bool:
     """Tell whether a log record tells of something else than an exception that was logged.
 
     A filter for the loggers of those who catch what boundaries let pass, such as the server.

@@ -37,7 +37,7 @@ from structlog.dev import (
 from app.core import context
 from app.core.config import Settings
 from app.core.environment import release_of
-from app.observability import is_news, metrics
+from app.observability import is_unlogged, metrics
 from app.privacy import get_pii_filter, last_component
 from app.privacy.patterns import ONLY_ID
 from app.privacy.text import CUT, shorten
@@ -339,7 +339,7 @@ class ScrubbingFormatter(logging.Formatter):
 
     def _event(self, record: logging.LogRecord) -> Event:
         operation = context.operation.get()
-        request, session = context.request_id.get(), context.session_id.get()
+        request, session = context.current_request_id(), context.current_session()
         given = {name: each for name, each in vars(record).items() if name not in OF_RECORDS}
         clean = _filtered(
             record,
@@ -348,7 +348,7 @@ class ScrubbingFormatter(logging.Formatter):
             message=_message(record),
             # The id of most requests is of a form that the filter keeps, which takes it a while.
             request="" if ONLY_ID.fullmatch(request) else request,
-            tenant=context.tenant_id.get(),
+            tenant=context.current_tenant(),
             operation=_describe(operation),
             given=_Copy().of(given) if given else None,
         )
@@ -543,4 +543,4 @@ def configure(settings: Settings, release: str = "") -> None:
     )
     formatter.release = _visible(release_of(release, settings.APP_VERSION))  # it may log itself
     # The server logs each exception that reaches it; what a boundary has logged is no news.
-    logging.getLogger("uvicorn.error").addFilter(is_news)
+    logging.getLogger("uvicorn.error").addFilter(is_unlogged)

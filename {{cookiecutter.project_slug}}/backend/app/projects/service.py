@@ -18,8 +18,8 @@ from app.observability import error_boundary
 from app.projects.models import Project, Task
 
 
-# What fails in here and below, and is no answer as 404 is, is the database. No fallback could take the
-# place of what it holds, so the error goes on; but whoever called, it has the operation's name.
+# A failure in here and below is the database's, as answers like 404 are none. No fallback can take the
+# place of its rows, so the error goes on, logged and counted under the name of the operation.
 @error_boundary("list projects")
 async def list_projects(db: AsyncSession, page: Paging) -> tuple[Sequence[Project], str | None]:
     """Return a page of projects, oldest first, and the cursor of the next one."""
@@ -29,10 +29,7 @@ async def list_projects(db: AsyncSession, page: Paging) -> tuple[Sequence[Projec
 @error_boundary("get project")
 async def get_project(db: AsyncSession, project_id: uuid.UUID) -> Project:
     """Return a project; raise NotFound."""
-    project = await db.scalar(select(Project).where(Project.id == project_id))
-    if project is None:
-        raise NotFound
-    return project
+    return await _find_project(db, project_id)
 
 
 @error_boundary("create project")
@@ -49,7 +46,7 @@ async def change_project(
     db: AsyncSession, project_id: uuid.UUID, version: int, values: Mapping[str, object]
 ) -> Project:
     """Change a project as it was read; raise NotFound, Outdated, or a Problem (409)."""
-    project = await get_project(db, project_id)
+    project = await _find_project(db, project_id)
     _change(project, version, values)
     await _store_name(db)
     return project
@@ -68,17 +65,14 @@ async def list_tasks(
     db: AsyncSession, project_id: uuid.UUID, page: Paging
 ) -> tuple[Sequence[Task], str | None]:
     """Return a page of a project's tasks, oldest first, and the cursor of the next one."""
-    await get_project(db, project_id)
+    await _find_project(db, project_id)
     return await page.read(db, select(Task).where(Task.project_id == project_id), Task.id)
 
 
 @error_boundary("get task")
 async def get_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> Task:
     """Return a task of a project; raise NotFound."""
-    task = await db.scalar(select(Task).where(Task.project_id == project_id, Task.id == task_id))
-    if task is None:
-        raise NotFound
-    return task
+    return await _find_task(db, project_id, task_id)
 
 
 @error_boundary("create task")
@@ -86,7 +80,7 @@ async def create_task(
     db: AsyncSession, project_id: uuid.UUID, values: Mapping[str, object]
 ) -> Task:
     """Make a task of a project; raise NotFound if there is no such project."""
-    task = Task(project=await get_project(db, project_id), **values)
+    task = Task(project=await _find_project(db, project_id), **values)
     db.add(task)
     try:
         await db.flush()
@@ -104,7 +98,7 @@ async def change_task(
     values: Mapping[str, object],
 ) -> Task:
     """Change a task as it was read; raise NotFound or Outdated."""
-    task = await get_task(db, project_id, task_id)
+    task = await _find_task(db, project_id, task_id)
     _change(task, version, values)
     await _store(db)
     return task
@@ -116,6 +110,20 @@ async def delete_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUI
     found = delete(Task).where(Task.project_id == project_id, Task.id == task_id)
     if await db.scalar(found.returning(Task.id)) is None:
         raise NotFound
+
+
+async def _find_project(db: AsyncSession, project_id: uuid.UUID) -> Project:
+    project = await db.scalar(select(Project).where(Project.id == project_id))
+    if project is None:
+        raise NotFound
+    return project
+
+
+async def _find_task(db: AsyncSession, project_id: uuid.UUID, task_id: uuid.UUID) -> Task:
+    task = await db.scalar(select(Task).where(Task.project_id == project_id, Task.id == task_id))
+    if task is None:
+        raise NotFound
+    return task
 
 
 def _change(row: Project | Task, version: int, values: Mapping[str, object]) -> None:

@@ -10,12 +10,14 @@ whatever the SDK raises, who is observed does not hear of it.
 import asyncio
 import json
 import logging
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial, wraps
 from inspect import signature
@@ -35,7 +37,7 @@ from sentry_sdk.integrations.logging import (
     EventHandler,
     LoggingIntegration,
 )
-from sentry_sdk.scope import Scope as Notes
+from sentry_sdk.scope import Scope as SentryScope
 from sentry_sdk.tracing_utils import Baggage, should_propagate_trace
 from sentry_sdk.utils import event_from_exception
 from sqlalchemy import Connection, Engine, event
@@ -93,16 +95,22 @@ _REPORTED: Final = "_reported_in"
 _INSIDE: Final = "app.telemetry"
 """In the ASGI scope of a request that is being observed, and so of applications inside of it."""
 
-Scopes = tuple[Notes, Notes]
+Scopes = tuple[SentryScope, SentryScope]
 """Where notes are kept: those of a whole request or task, and those of a part of it."""
 
-_observed: ContextVar[Scopes | None] = ContextVar("observed", default=None)
-"""The scopes around the request that is being observed; the pair itself stands for the request."""
 
-_TOLD: Final[tuple[ContextVar[Any], ...]] = (
-    *(context.request_id, context.tenant_id, context.session_id, context.telemetry_consent),
-    *(context.operation, _observed),
-)
+@dataclass(slots=True, eq=False)
+class _Observed:
+    """A request that is being observed."""
+
+    around: Scopes
+    within: Scopes | None = None
+    """Of the task that its route has run in, once that is over."""
+
+
+_observed: ContextVar[_Observed | None] = ContextVar("observed", default=None)
+
+_TOLD: Final[tuple[ContextVar[Any], ...]] = (context.work, context.operation, _observed)
 """What decides on reports, and is not known in another thread by itself: above all, the consent."""
 
 
@@ -131,7 +139,7 @@ def _is_repeated(error: BaseException) -> bool:
 
 
 def _scopes() -> Scopes:
-    return Notes.get_isolation_scope(), Notes.get_current_scope()
+    return SentryScope.get_isolation_scope(), SentryScope.get_current_scope()
 
 
 def _forked(scopes: Scopes) -> Scopes:
@@ -141,8 +149,8 @@ def _forked(scopes: Scopes) -> Scopes:
 
 def _enter(scopes: Scopes) -> None:
     isolation, current = scopes
-    Notes.set_isolation_scope(isolation)
-    Notes.set_current_scope(current)
+    SentryScope.set_isolation_scope(isolation)
+    SentryScope.set_current_scope(current)
 
 
 def _is_on(integration: type[Integration]) -> bool:
@@ -200,13 +208,34 @@ class Requests(Integration):
         async def handled(
             inner: ExceptionMiddleware, scope: Scope, receive: Receive, send: Send
         ) -> None:
-            if _is_on(Requests):
-                send = _Part(receive, send).send
-            await handle(inner, scope, receive, send)
+            if not _is_on(Requests):
+                await handle(inner, scope, receive, send)
+                return
+            try:
+                await handle(inner, scope, receive, _Part(receive, send).send)
+            finally:
+                with suppress(Exception):
+                    _note_scopes()
 
-        # What is handled is known to be so there alone, where a middleware answers in its own task.
+        # What is handled is known to be so there alone, and so is whose it is, where a middleware
+        # has the route run in a task of its own.
         ExceptionMiddleware.__call__ = handled  # type: ignore[assignment, method-assign]  # as the SDK does
         Starlette.__call__ = observed  # type: ignore[assignment, method-assign]  # the same
+        os.register_at_fork(after_in_child=_leave_request)
+
+
+def _leave_request() -> None:
+    """Have a process that was forked while a request is served keep nothing of it."""
+    with suppress(Exception):
+        if (request := _observed.get()) is not None:
+            _enter(_forked(request.around))
+            _observed.set(None)
+
+
+def _note_scopes() -> None:
+    """Keep where the notes are of the innermost application that has served this request."""
+    if (request := _observed.get()) is not None and request.within is None:
+        request.within = _scopes()
 
 
 def _observe(
@@ -276,8 +305,9 @@ class _Request(_Part):
         super().__init__(receive, send)
         self._scope = scope
         self._before = _scopes(), _observed.get()
-        isolation, current = self._before[1] or self._before[0]
-        forked = _forked((isolation, current))
+        outer = self._before[1]
+        around = outer.around if outer is not None else self._before[0]
+        forked = _forked(around)
         self._own = forked[0]
         _enter(forked)
         self._own.clear_breadcrumbs()
@@ -289,8 +319,9 @@ class _Request(_Part):
         self._counts = client.options["auto_session_tracking"]
         if self._counts:
             self._own.start_session(session_mode="request")
-        self._trace = _begin_trace(client, self._own, scope)
-        _observed.set((isolation, current))  # a pair of its own
+        self._trace, self._is_undrawn = _begin_trace(client, self._own, scope)
+        self._observed = _Observed(around)
+        _observed.set(self._observed)
 
     def note_status(self, status: int) -> None:
         """Note what the request is answered, as a part of the trace."""
@@ -300,6 +331,7 @@ class _Request(_Part):
 
     def fail(self, error: Exception) -> None:
         """Report what was raised, as a part of the trace."""
+        self._go_within()
         super().fail(error)
         if self._trace is not None:
             with suppress(Exception):
@@ -307,16 +339,25 @@ class _Request(_Part):
 
     def end(self) -> None:
         """End the trace, and leave the scopes."""
+        self._go_within()
         with suppress(Exception):
             if self._trace is not None:
                 if self._trace.source not in _NAMED:
                     self._trace.name, self._trace.source = _name_of(self._scope)
                 self._trace.__exit__(None, None, None)
-            if self._counts:
+            if self._is_undrawn:
+                _count_undrawn()
+            if self._counts and context.current_consent() != "none":
                 self._own.end_session()
         with suppress(Exception):
             _enter(self._before[0])
         _observed.set(self._before[1])
+
+    def _go_within(self) -> None:
+        # A middleware may have had the route run in a task of its own, which knows whose it was.
+        with suppress(Exception):
+            if self._observed.within is not None:
+                _enter(self._observed.within)
 
 
 class _Body:
@@ -350,19 +391,25 @@ _READERS: Final[dict[bytes, Callable[[str], object]]] = {
 """How a body is read, by its type."""
 
 
-def _begin_trace(client: "BaseClient", own: Notes, scope: Scope) -> "Transaction | None":
-    """Begin the trace of a request, if it is drawn, or if its caller's trace is recorded."""
+def _begin_trace(
+    client: "BaseClient", own: SentryScope, scope: Scope
+) -> "tuple[Transaction | None, bool]":
+    """Begin the trace of a request, if it is drawn, or if its caller's trace is recorded.
+
+    Tell as well whether it might have been drawn, and was not.
+    """
     own.set_new_propagation_context()
     if scope.get("method") in UNTRACED:
-        return None
+        return None, False
     incoming = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in scope["headers"]
         if name in _CONTINUING
     }
     drawn = random.randrange(_MILLION) / _MILLION  # noqa: S311 - no secret
-    if not incoming and not _is_drawn(client, scope, drawn):
-        return None
+    rate = None if incoming else _rate(client, scope)
+    if rate is not None and drawn >= rate:
+        return None, rate > 0
     path = str(scope.get("path", ""))
     begun = own.continue_trace(incoming, OPERATION, path, source="url", origin=ORIGIN)
     if not incoming:
@@ -370,28 +417,30 @@ def _begin_trace(client: "BaseClient", own: Notes, scope: Scope) -> "Transaction
     sentry_sdk.start_transaction(begun, custom_sampling_context={"asgi_scope": scope})
     if not begun.sampled:
         begun.finish()  # which counts it
-        return None
-    return begun.__enter__()
+        return None, False
+    return begun.__enter__(), False
 
 
-def _is_drawn(client: "BaseClient", scope: Scope, drawn: float) -> bool:
-    options = client.options
-    rate = options["traces_sample_rate"] or 0.0
-    if options["traces_sampler"] is not None:
-        rate = options["traces_sampler"]({"asgi_scope": scope, "parent_sampled": None})
-    if rate and drawn >= rate and client.transport is not None:
+def _rate(client: "BaseClient", scope: Scope) -> float:
+    sampler = client.options["traces_sampler"]
+    if sampler is None:
+        return client.options["traces_sample_rate"] or 0.0
+    rate: float = sampler({"asgi_scope": scope, "parent_sampled": None})
+    return rate
+
+
+def _count_undrawn() -> None:
+    """Count a trace that was not drawn, now that it is known whose it would have been."""
+    if (transport := sentry_sdk.get_client().transport) is not None:
         # The span is the request itself.
         for category in ("transaction", "span"):
-            client.transport.record_lost_event("sample_rate", data_category=category)
-    return drawn < rate
+            transport.record_lost_event("sample_rate", data_category=category)
 
 
 def _name_of(scope: Scope) -> tuple[str, str]:
     """Return what a request is called, and whether that is a route or an address."""
-    # A router that is included has the prefix that it is included under in the context alone.
-    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    path = getattr(route, "path", "")
-    return (str(path), "route") if path else (str(scope.get("path", "")), "url")
+    path = context.route_of(scope)
+    return (path, "route") if path else (str(scope.get("path", "")), "url")
 
 
 def _name(made: "Event", scope: Scope) -> None:
@@ -552,7 +601,7 @@ def _begin_call(name: str) -> "Span | None":
 
 def _tell_trace(request: httpx.Request) -> None:
     """Send along which trace a call belongs to, where its host is one of those that are named."""
-    told = dict(Notes.get_current_scope().iter_trace_propagation_headers())
+    told = dict(SentryScope.get_current_scope().iter_trace_propagation_headers())
     is_named = should_propagate_trace(sentry_sdk.get_client(), str(request.url))
     trace = told["sentry-trace"].partition("-")[0]
     if not is_named and not request.headers.get("sentry-trace", "").startswith(trace):
@@ -725,7 +774,7 @@ class Records(LoggingIntegration):
     def __init__(self, details: bool, logs_level: int | None) -> None:
         super().__init__(event_level=None, sentry_logs_level=logs_level)
         self._handler = EventHandler(logging.ERROR)
-        self._handler.addFilter(_is_news)
+        self._handler.addFilter(_is_unreported)
         self._breadcrumb_handler = _Breadcrumbs(details)
 
     @staticmethod
@@ -753,7 +802,7 @@ def _note_record(record: logging.LogRecord) -> None:
         records._handle_sentry_logs_record(record)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_unreported(record: logging.LogRecord) -> bool:
     """Whether a record tells of more than of an exception that was reported."""
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, Exception):

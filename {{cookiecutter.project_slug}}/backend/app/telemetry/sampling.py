@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from starlette.routing import compile_path
 
-from app.core.context import current_tenant, operation, telemetry_consent
+from app.core.context import current_consent, current_tenant, operation
 from app.observability import metrics
 from app.telemetry import Event, Hint
 
@@ -38,6 +38,11 @@ Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 SENT = Counter("telemetry_sent", "Reports that Sentry has taken.", ["category"])
 DROPPED = Counter(
     "telemetry_dropped", "Reports that were not sent, and why.", ["category", "reason", "tenant"]
+)
+OFF = Gauge(
+    "telemetry_off",
+    "Whether a DSN is set, and reporting could not be started.",
+    multiprocess_mode="livemax",
 )
 SCRUBBING = Histogram(
     "telemetry_scrub_seconds",
@@ -175,7 +180,7 @@ class Sampling:
 
     def _refusal(self, category: str, tenant: str, event: Event) -> str:
         """Return why an event is not to be sent; nothing if it is."""
-        if telemetry_consent.get() == "none":
+        if current_consent() == "none":
             return "consent"
         if category == TRACE and not self._is_in_share(tenant, event):
             return "sample_rate"

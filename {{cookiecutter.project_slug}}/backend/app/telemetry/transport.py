@@ -23,7 +23,7 @@ from sentry_sdk.profiler import teardown_profiler
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.worker import BackgroundWorker
 
-from app.core.context import current_tenant, telemetry_consent
+from app.core.context import current_consent, current_tenant
 from app.telemetry import FORMS, EventFilter, clean_batch
 from app.telemetry.messages import VALUE
 from app.telemetry.options import Options
@@ -83,6 +83,9 @@ HTTP_LIBRARY: Final = (
 
 log = logging.getLogger(__name__)
 
+_TENANT: Final = "tenant"
+"""The attribute of an item that says whose it is, whatever it is tagged with."""
+
 _sending = threading.local()
 _said = threading.Event()
 """Whether this process has said that its reports do not arrive."""
@@ -112,10 +115,17 @@ class ScrubbingTransport(HttpTransport):
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue an envelope, or drop it."""
         try:
-            if self._places.enter(_tenant_of(envelope.items)):
-                super().capture_envelope(envelope)
-            else:
+            for item in envelope.items:
+                vars(item)[_TENANT] = current_tenant()
+            tenant = _tenant_of(envelope.items)
+            if not self._places.enter(tenant):
                 self._lose("queue_overflow", envelope.items)
+                return
+            try:
+                super().capture_envelope(envelope)
+            except Exception:
+                self._places.leave(tenant)
+                raise
         except Exception:
             self._lose("internal_sdk_error", envelope.items)
 
@@ -207,6 +217,7 @@ class ScrubbingTransport(HttpTransport):
         for item in envelope.items:
             try:
                 items.append(self._rebuild(item))
+                vars(items[-1])[_TENANT] = vars(item).get(_TENANT)
             except Exception:
                 refused.append(item)
         self._lose("before_send", refused)
@@ -289,10 +300,11 @@ def _count_lost(reason: str, category: str | None, item: Item | None, quantity: 
         return
     if item is not None:
         category, quantity = item.data_category, _quantity(item)
-    if reason == "before_send" and item is None and telemetry_consent.get() == "none":
+    if reason == "before_send" and item is None and current_consent() == "none":
         reason = "consent"  # for which the hooks of logs and metrics return nothing
-    tenant = (_tenant_of([item]) if item else "") or current_tenant()
-    count_dropped(str(category), reason, tenant, quantity)
+    # An anonymous tenant's tag is no name, and the thread that sends serves nobody.
+    tenant = (vars(item).get(_TENANT) or _tenant_of([item])) if item else ""
+    count_dropped(str(category), reason, tenant or current_tenant(), quantity)
 
 
 def transport_for(rules: EventFilter) -> type[ScrubbingTransport]:

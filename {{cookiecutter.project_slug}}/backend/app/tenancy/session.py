@@ -1,6 +1,7 @@
 """The two doors to the database, a tenant's and the system's; and the owner's, to its schema."""
 
 import getpass
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -52,8 +53,20 @@ def serving_request() -> Iterator[None]:
         _caller.reset(token)
 
 
+def _be_no_operator() -> None:
+    if caller := _caller.get():
+        _caller.set(Caller(caller.tenant, caller.user))
+
+
+# A process that is forked while a request is served goes on to work for others.
+os.register_at_fork(after_in_child=_be_no_operator)
+
+
 def identify(tenant: str, user: str) -> None:
-    """Tell who makes the request that is being served: that tenant's door opens, and no other."""
+    """Tell who makes the request that is being served: that tenant's door opens, and no other.
+
+    Telemetry tells of it as of an `anonymous` tenant, unless it was told of the consent before.
+    """
     if caller := _caller.get():
         if caller.tenant not in ("", tenant):
             raise TenancyError("this request is another tenant's: it stays its own")
@@ -213,7 +226,7 @@ def _before_commit(connection: Connection) -> None:
     gate = Gate.of(connection)
     if gate.tenant is None or not gate.inserted_into:
         return
-    lock = _is_locked if is_sqlite(connection.engine.url) else partial(postgresql.lock, connection)
+    lock = _no_lock if is_sqlite(connection.engine.url) else partial(postgresql.lock, connection)
     quotas = db.current_settings().TENANT_ROW_QUOTAS
     try:
         # The rows refer to their tenant, whose status waits for this transaction to change.
@@ -230,7 +243,7 @@ def _before_commit(connection: Connection) -> None:
         raise
 
 
-def _is_locked(name: str) -> None:
+def _no_lock(name: str) -> None:
     """Do nothing: who has written to SQLite is the only writer until the transaction ends."""
 
 

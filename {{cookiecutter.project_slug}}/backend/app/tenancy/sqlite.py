@@ -243,12 +243,12 @@ def protection(connection: Connection) -> Iterator[str]:
             yield f"DROP TRIGGER IF EXISTS {trigger}"
             yield (
                 f'CREATE TRIGGER {trigger} BEFORE {verb} ON "{table}" '
-                f"WHEN {_is_refused(table, verb)} "
+                f"WHEN {_refusal_condition(table, verb)} "
                 "BEGIN SELECT RAISE(ABORT, 'this session may not write this row'); END"
             )
 
 
-def _is_refused(table: str, verb: str) -> str:
+def _refusal_condition(table: str, verb: str) -> str:
     """Return the condition under which a row of a table is not written."""
     if table == AuditEntry.__tablename__ and verb != "INSERT":
         return "TRUE"  # for every role: what is written there stays

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from app.api.dependencies.auth import CurrentUser
-from app.core.context import current_tenant, session_id, telemetry_consent
+from app.core.context import current_consent, current_session, current_tenant
 from app.tenancy import system_session
 from app.tenancy.models import AuditEntry
 
@@ -88,7 +88,7 @@ async def test_a_tenants_consent_is_set_and_heeded_from_its_next_request_on(
 
     @app.get("/told")
     async def tell(user: CurrentUser) -> None:
-        told.append((current_tenant(), telemetry_consent.get(), session_id.get()))
+        told.append((current_tenant(), current_consent(), current_session()))
 
     url = f"{URL}/globex/telemetry-consent"
     answer = await client.put(url, json={"consent": consent}, headers=operator)

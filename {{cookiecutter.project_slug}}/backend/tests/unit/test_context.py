@@ -12,11 +12,14 @@ from app.core.context import (
     DAY,
     AnonymousSessions,
     begin_request,
+    current_consent,
     current_request_id,
+    current_session,
     current_tenant,
-    session_id,
     sessions,
     tell_caller,
+    tell_consent,
+    tell_tenant,
 )
 
 
@@ -95,11 +98,67 @@ async def test_each_request_knows_its_own_caller_whatever_runs_beside_it() -> No
 
     async def background() -> tuple[str, str, str]:
         await asyncio.sleep(0)
-        return current_request_id(), current_tenant(), session_id.get()
+        return current_request_id(), current_tenant(), current_session()
 
     tenants = [f"tenant-{number}" for number in range(50)]
     told = await asyncio.gather(*(asyncio.create_task(serve(each)) for each in tenants))
     assert told == [(f"request-{each}", each, sessions.name(each, "alice")) for each in tenants]
+
+
+@pytest.mark.anyio
+async def test_a_task_of_a_request_tells_all_of_it() -> None:
+    begin_request("first")
+    assert (current_tenant(), current_consent()) == ("", "full")
+    await asyncio.create_task(told())
+    assert (current_tenant(), current_consent()) == ("acme", "none")
+    begin_request("second")
+    assert (current_tenant(), current_consent()) == ("", "full")
+
+
+async def told() -> None:
+    tell_tenant("acme")
+    assert current_consent() == "anonymous"
+    tell_consent("none")
+
+
+@pytest.mark.anyio
+async def test_tasks_outside_of_a_request_tell_only_themselves() -> None:
+    async def work(tenant: str) -> tuple[str, str]:
+        tell_caller(tenant, "alice")
+        tell_consent("full")
+        await asyncio.sleep(0)
+        return current_tenant(), current_session()
+
+    tell_consent("anonymous")
+    names = ("acme", "globex")
+    told = await asyncio.gather(*(work(each) for each in names))
+    assert told == [(each, sessions.name(each, "alice")) for each in names]
+    assert (current_tenant(), current_consent()) == ("", "anonymous")
+
+
+FORKING = """
+import os
+from app.core import context
+from app.tenancy import admit_operator, identify, serving_request
+from app.tenancy.session import _caller
+
+context.begin_request("first")
+context.tell_consent("full")
+with serving_request():
+    identify("acme", "alice")
+    admit_operator()
+    child = os.fork()
+    if not child:
+        told = context.current_request_id(), context.current_tenant(), context.current_session()
+        os._exit(any(told) or context.operation.get() is not None or _caller.get().is_operator)
+    assert context.current_tenant() == "acme"
+    assert _caller.get().is_operator
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_process_that_is_forked_in_a_request_knows_nothing_of_it() -> None:
+    subprocess.run([sys.executable, "-c", FORKING], check=True)
 
 
 def test_a_request_begins_without_the_caller_of_the_one_before() -> None:
@@ -109,4 +168,4 @@ def test_a_request_begins_without_the_caller_of_the_one_before() -> None:
 def serve_twice() -> None:
     tell_caller("acme", "alice")
     begin_request("second")
-    assert (current_tenant(), session_id.get()) == ("", "")
+    assert (current_tenant(), current_session()) == ("", "")

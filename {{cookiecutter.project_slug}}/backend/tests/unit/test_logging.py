@@ -93,8 +93,7 @@ def in_request() -> Iterator[None]:
     context.tell_caller("acme", "alice")
     yield
     context.operation.set(None)
-    for variable in (context.request_id, context.tenant_id, context.session_id):
-        variable.set("")
+    context.work.set(None)
 
 
 # What a line tells.
@@ -336,17 +335,17 @@ def test_a_release_is_no_address_and_no_secret(release: str) -> None:
 
 @in_both_formats
 def test_what_a_caller_calls_a_request_is_filtered(text_of: TextOf) -> None:
-    token = context.request_id.set(CARD.replace(" ", "-"))
+    token = context.work.set(context.Work(CARD.replace(" ", "-")))
     try:
         assert "4111" not in text_of(record_of())
     finally:
-        context.request_id.reset(token)
+        context.work.reset(token)
 
 
 def test_the_ids_that_the_service_gives_are_kept() -> None:
     for _ in range(100):
         context.begin_request("")
-        assert as_json(record_of())["request_id"] == context.request_id.get()
+        assert as_json(record_of())["request_id"] == context.current_request_id()
 
 
 def test_an_exception_has_its_stack_its_causes_and_its_notes() -> None:

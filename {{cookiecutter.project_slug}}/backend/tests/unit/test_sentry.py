@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import socket
+import subprocess
 import sys
 import threading
 import weakref
@@ -37,10 +38,18 @@ from starlette.responses import StreamingResponse
 from app import sentry
 from app.core import environment
 from app.core.config import Settings
-from app.core.context import begin_request, request_id, telemetry_consent, tell_consent
+from app.core.context import (
+    Work,
+    begin_request,
+    current_consent,
+    current_request_id,
+    tell_consent,
+    work,
+)
 from app.observability import error_boundary
 from app.telemetry import EventFilter, instruments, options
 from app.telemetry import transport as last_line
+from app.telemetry.sampling import DROPPED, fates_of_errors
 from tests.wire.backends import raises, sdk_functions
 
 # Fake, and recognisable. They stand outside of the functions, as values do.
@@ -304,7 +313,7 @@ def test_a_fault_in_the_filter_lets_nothing_out(
 
 
 def test_the_request_id_is_a_tag_in_both_modes() -> None:
-    token = request_id.set("request-4711")
+    token = work.set(Work("request-4711"))
     try:
         for mode in MODES:
             start(SENTRY_PRIVACY_MODE=mode)
@@ -315,7 +324,7 @@ def test_the_request_id_is_a_tag_in_both_modes() -> None:
                 assert kept["request_id"] == "request-4711"
                 assert kept.get("tenant_id") == ("acme" if "tenant_id" in str(tags) else None)
     finally:
-        request_id.reset(token)
+        work.reset(token)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -329,12 +338,12 @@ def test_the_request_id_is_found_again_where_it_is_one(mode: str) -> None:
         ("DE89370400440532013000", "[IBAN]"),
         (f"password={SECRET}", "password=[Filtered]"),
     ):
-        token = request_id.set(offered)
+        token = work.set(Work(offered))
         try:
             clean: Any = sentry._before_send(event_with("tags", {"request_id": "x"}), {})
             assert clean["tags"]["request_id"] == expected
         finally:
-            request_id.reset(token)
+            work.reset(token)
 
 
 # Starting
@@ -1556,15 +1565,15 @@ async def test_tasks_have_tags_of_their_own_and_report_what_ends_them_once(
 def test_a_task_keeps_the_context_that_it_is_given() -> None:
     async def serve() -> None:
         instruments.Tasks.setup_once()
-        request_id.set("outer")
+        work.set(Work("outer"))
         for context in (Context(), copy_context()):
-            context.run(request_id.set, "given")
+            context.run(work.set, Work("given"))
             assert await asyncio.create_task(tell(), context=context) == "given"
         assert await asyncio.create_task(tell(), context=Context()) == ""
         assert await asyncio.create_task(tell()) == "outer"
 
     async def tell() -> str:
-        return request_id.get()
+        return current_request_id()
 
     start()
     asyncio.run(serve())
@@ -1653,6 +1662,47 @@ async def test_a_request_takes_nothing_over_from_the_one_in_whose_context_it_beg
     assert names == ["/first", "/v1/orders/{order}"]
 
 
+FORKING = """
+import asyncio, os, httpx, sentry_sdk
+from fastapi import FastAPI
+from app import sentry
+from app.core.config import Settings
+
+async def serve() -> int:
+    sentry.set_user_context("alice", "acme")
+    child = os.fork()
+    if not child:
+        told = sentry_sdk.get_isolation_scope()
+        os._exit(bool(told._user or "tenant_id" in told._tags))
+    return os.waitpid(child, 0)[1]
+
+async def ask() -> int:
+    app = FastAPI()
+    app.add_api_route("/", serve)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        return (await client.get("/")).json()
+
+assert sentry.init_sentry(Settings(SENTRY_DSN="http://key@127.0.0.1:9/1"))
+assert asyncio.run(ask()) == 0
+"""
+
+
+def test_a_process_that_is_forked_in_a_request_reports_as_nobody() -> None:
+    subprocess.run([sys.executable, "-c", FORKING], check=True)
+
+
+def test_a_report_that_the_sdk_can_not_queue_keeps_no_place_in_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start()
+    DROPPED.clear()
+    monkeypatch.setattr("sentry_sdk.transport.HttpTransport.capture_envelope", raises)
+    for _ in range(2 * sentry_sdk.get_client().options["transport_queue_size"]):
+        sentry.capture_message("worked")
+    assert fates_of_errors() == ["internal_sdk_error"]
+
+
 @pytest.mark.parametrize("consent", ["none", "anonymous"])
 @pytest.mark.parametrize("where", ["thread", "pool"])
 async def test_what_a_tenant_consents_to_is_known_in_threads(
@@ -1672,7 +1722,7 @@ async def test_what_a_tenant_consents_to_is_known_in_threads(
         # What follows in the same thread is nobody's.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(sentry.capture_message, "worked").result()
-            assert copy_context().run(pool.submit, telemetry_consent.get).result() == consent
+            assert copy_context().run(pool.submit, current_consent).result() == consent
     told = of("event", sent)
     assert len(told) == (0 if consent == "none" else {"thread": 1, "pool": 2}[where])
     for event in told:

@@ -5,9 +5,11 @@ import contextlib
 import hashlib
 import hmac
 import json
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1185,6 +1187,20 @@ HOSTILE: Cases = {
 @pytest.mark.parametrize(("hostile", "reason"), HOSTILE.values(), ids=HOSTILE)
 async def test_every_other_token_is_refused(hostile: str, reason: str) -> None:
     assert await reason_of_refusal(verifier(), hostile) == reason
+
+
+def test_the_runbook_explains_each_reason() -> None:
+    runbook = (Path(__file__).parents[3] / "runbook.md").read_text("utf-8")
+    section = runbook.partition("### TokenFailures")[2].partition("###")[0]
+    explained = {
+        reason
+        for line in section.splitlines()
+        if line.startswith("| `")
+        for reason in re.findall(r"`([a-z0-9_]+)`", line.split("|")[1])
+    }
+    of_keys = {"no_keys", "unknown_key", "bad_signature", "lives_too_long"}
+    of_headers = {"missing", "several"}
+    assert explained == {reason for _, reason in HOSTILE.values()} | of_keys | of_headers
 
 
 def test_no_hostile_token_stands_in_the_table_twice() -> None:

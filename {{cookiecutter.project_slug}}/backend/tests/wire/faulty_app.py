@@ -3,6 +3,7 @@
 Run as a program, it is a process that fails in every way but that of a request, and ends so.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies.auth import CurrentUser
-from app.core.context import request_id
+from app.core.context import Work, work
 from app.main import create_app
 from app.sentry import add_breadcrumb, capture_message, init_sentry, set_context, set_tag
 from app.telemetry import options
@@ -68,8 +69,9 @@ async def report_a_message(user: CurrentUser) -> None:
 
 
 @app.get("/faulty/slow/{charge}")
-async def be_traced(charge: str, user: CurrentUser) -> None:
+async def be_traced(charge: str, user: CurrentUser, seconds: float = 0) -> None:
     add_breadcrumb(f"token={SECRETS['crumb']}")
+    await asyncio.sleep(seconds)
 
 
 @app.get("/faulty/call")
@@ -203,7 +205,7 @@ app.add_middleware(FailsOnItsWay)
 def fail(app: FastAPI) -> None:
     """Fail in each way of a process; the last one ends it."""
     for name, plant_it in PROCESS.items():
-        request_id.set(f"place-{PROCESS_CANARIES[name].number}")
+        work.set(Work(f"place-{PROCESS_CANARIES[name].number}"))
         if name == list(PROCESS)[-1]:
             plant_it(PROCESS_CANARIES[name])
         try:

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 import sentry_sdk
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
 from app.api.dependencies.auth import CurrentUser
 from app.auth import issuer
@@ -25,8 +26,9 @@ from app.core.config import Settings
 from app.main import create_app
 from app.observability import error_boundary
 from app.telemetry.sampling import DROPPED, SENT
-from app.tenancy import lifecycle
+from app.tenancy import identify, lifecycle, standing_of
 from app.tenancy.models import TelemetryConsent
+from app.tenancy.session import Standing
 from tests.wire.listener import Item, Listener, listen
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +54,9 @@ def serving(sqlite_template: Path, tmp_path: Path, listener: Listener) -> Any:
     file.write_bytes(sqlite_template.read_bytes())
 
     @asynccontextmanager
-    async def serve(tenants: int, **values: object) -> AsyncIterator[Call]:
+    async def serve(
+        tenants: int, is_wrapped: bool = False, **values: object
+    ) -> AsyncIterator[Call]:
         settings = Settings.model_validate(
             {
                 "DATABASE_URL": f"sqlite+aiosqlite:///{file}",
@@ -66,6 +70,10 @@ def serving(sqlite_template: Path, tmp_path: Path, listener: Listener) -> Any:
         app.add_api_route("/failures/{number}", fail)
         app.add_api_route("/successes/{number}", succeed)
         app.add_api_route("/bounded/{number}", fail_in_a_thread)
+        app.add_api_route("/mended/{number}", fail_and_mend)
+        app.add_api_route("/signed/{tenant}/{number}", fail_for)
+        if is_wrapped:
+            app.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
         DROPPED.clear()
         SENT.clear()
         async with app.router.lifespan_context(app), client_of(app) as client:
@@ -86,6 +94,22 @@ def fail_in_a_thread(number: int, user: CurrentUser) -> None:
     raise RuntimeError("a failure")
 
 
+async def fail_and_mend(number: int, user: CurrentUser) -> None:
+    async with error_boundary("ask a bank", fallback=None):
+        raise RuntimeError("a failure")
+
+
+async def fail_for(tenant: str, number: int) -> None:
+    """Fail for who is known by other means than a token, such as a signature."""
+    identify(tenant, f"user-of-{tenant}")
+    raise RuntimeError("a failure")
+
+
+async def pass_on(request: Request, serve: RequestResponseEndpoint) -> Response:
+    """Have the rest of a request served in a task of its own, as any such middleware does."""
+    return await serve(request)
+
+
 async def succeed(number: int, user: CurrentUser) -> None:
     """Do nothing."""
 
@@ -96,16 +120,17 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
 
 
 def caller(client: httpx.AsyncClient, settings: Settings) -> Call:
-    tokens: dict[tuple[str, str], str] = {}
+    tokens: dict[tuple[str, ...], str] = {}
 
     async def call(tenant: int, path: str, **more: Any) -> httpx.Response:
         """Call as a user of a tenant, in a request whose id names both."""
         name, user = name_of(tenant), f"user-{tenant}"
-        scope = more.pop("scope", "")
-        if (name, scope) not in tokens:
-            tokens[name, scope] = issuer.issue(settings, name, user, scope)
+        scope, memberships = more.pop("scope", ""), more.pop("memberships", ())
+        claims = (name, scope, *memberships)
+        if claims not in tokens:
+            tokens[claims] = issuer.issue(settings, name, user, scope, memberships)
         headers = {
-            "Authorization": f"Bearer {tokens[name, scope]}",
+            "Authorization": f"Bearer {tokens[claims]}",
             "X-Request-ID": f"{name}.{user}.{path.rpartition('/')[2]}",
             **more.pop("headers", {}),
         }
@@ -172,6 +197,79 @@ async def test_what_a_boundary_has_logged_is_one_error_and_marks_its_span(
         assert tags(event)["tenant_id"] == "tenant-0"
         (trace,) = listener.items("transaction")
         assert trace.payload["contexts"]["trace"]["status"] == "internal_error"
+
+
+async def test_what_a_boundary_has_mended_is_a_span_that_failed_in_a_request_that_did_not(
+    serving: Any, listener: Listener
+) -> None:
+    async with serving(1, SENTRY_TRACES_SAMPLE_RATE=1.0) as call:
+        assert (await call(0, "/mended/1")).status_code == 200
+        await asyncio.to_thread(flush)
+        (trace,) = listener.items("transaction")
+        assert trace.payload["contexts"]["trace"]["status"] == "ok"
+        (failed,) = [each for each in trace.payload["spans"] if each["op"] == "function"]
+        assert failed["status"] == "internal_error"
+        assert failed["start_timestamp"] <= failed["timestamp"]
+
+
+@pytest.mark.parametrize("consent", list(TelemetryConsent))
+async def test_a_middleware_with_tasks_of_its_own_hides_neither_tenant_nor_consent(
+    consent: TelemetryConsent, serving: Any, listener: Listener
+) -> None:
+    async with serving(1, is_wrapped=True, SENTRY_TRACES_SAMPLE_RATE=1.0) as call:
+        await lifecycle.set_consent("tenant-0", consent)
+        assert (await call(0, "/failures/1")).status_code == 500
+        assert (await call(0, "/successes/1")).status_code == 200
+        await asyncio.to_thread(flush)
+        told = [*listener.items("event"), *listener.items("transaction")]
+        assert len(told) == (0 if consent == TelemetryConsent.NONE else 3)
+        for item in told:
+            assert tags(item)["request_id"] == "tenant-0.user-0.1"
+            is_named = consent == TelemetryConsent.FULL
+            assert (tags(item)["tenant_id"] == "tenant-0") is is_named
+            assert (item.payload["user"].get("id") == "user-0") is is_named
+
+
+async def test_sessions_of_a_tenant_that_allows_nothing_are_not_counted(
+    serving: Any, listener: Listener
+) -> None:
+    async with serving(2, SENTRY_INCLUDE_SESSIONS=True) as call:
+        await lifecycle.set_consent("tenant-1", TelemetryConsent.NONE)
+        for tenant in (0, 1, 1):
+            assert (await call(tenant, "/successes/1")).status_code == 200
+        await asyncio.to_thread(flush)
+        (sessions,) = listener.items("sessions")
+        assert [each["exited"] for each in sessions.payload["aggregates"]] == [1]
+
+
+async def test_who_is_known_by_other_means_is_told_of_as_anonymous(
+    serving: Any, listener: Listener
+) -> None:
+    async with serving(1, SENTRY_TRACES_SAMPLE_RATE=1.0) as call:
+        headers = {"X-Request-ID": "one", "Authorization": ""}
+        assert (await call(0, "/signed/tenant-0/1", headers=headers)).status_code == 500
+        await asyncio.to_thread(flush)
+        for item in (*listener.items("event"), *listener.items("transaction")):
+            assert tags(item)["tenant_id"].startswith("anonymous-")
+        assert "tenant-0" not in listener.text
+
+
+async def test_what_is_lost_of_an_anonymous_tenant_is_counted_by_its_name(
+    serving: Any, listener: Listener
+) -> None:
+    listener.answer = "413"
+    async with serving(1) as call:
+        await lifecycle.set_consent("tenant-0", TelemetryConsent.ANONYMOUS)
+        assert (await call(0, "/failures/1")).status_code == 500
+        await asyncio.to_thread(flush)
+        assert counted(DROPPED, "category", "tenant")["error", "tenant-0"] == 1
+
+
+async def test_a_trace_that_is_not_drawn_is_counted_for_its_tenant(serving: Any) -> None:
+    async with serving(1, SENTRY_TRACES_SAMPLE_RATE=1e-9) as call:
+        assert (await call(0, "/successes/1")).status_code == 200
+        lost = counted(DROPPED, "category", "reason", "tenant")
+        assert lost["transaction", "sample_rate", "tenant-0"] == 1
 
 
 async def test_a_noisy_tenant_costs_a_quiet_one_nothing(serving: Any, listener: Listener) -> None:
@@ -241,20 +339,25 @@ async def test_of_an_anonymous_tenant_neither_name_nor_user_leaves(
         assert "user-0" not in listener.text
 
 
+@pytest.mark.parametrize("unknown", ["tenant-0", "tenant-1"])
 async def test_what_fails_before_the_consent_is_known_is_told_without_a_name(
-    serving: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    unknown: str, serving: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail_for(tenant: str) -> None:
-        raise RuntimeError(f"no database for {tenant}")
+    async def standing_of_the_other(tenant: str) -> Standing | None:
+        if tenant == unknown:
+            raise RuntimeError(f"no database for {tenant}")
+        return await standing_of(tenant)
 
-    async with serving(1, SENTRY_PRIVACY_MODE="balanced") as call:
-        monkeypatch.setattr("app.api.dependencies.auth.standing_of", fail_for)
-        headers = {"X-Request-ID": "one"}
-        assert (await call(0, "/successes/1", headers=headers)).status_code == 500
+    async with serving(2, SENTRY_PRIVACY_MODE="balanced") as call:
+        monkeypatch.setattr("app.api.dependencies.auth.standing_of", standing_of_the_other)
+        headers = {"X-Request-ID": "one", "X-Tenant-ID": "tenant-1"}
+        answer = await call(0, "/successes/1", headers=headers, memberships=["tenant-1"])
+        assert answer.status_code == 500
         await asyncio.to_thread(flush)
         (event,) = listener.items("event")
         assert event.payload["exception"]["values"][0]["type"] == "RuntimeError"
         assert "tenant-0" not in listener.text
+        assert "tenant-1" not in listener.text
 
 
 async def test_parents_are_honoured_and_machines_are_not_traced(

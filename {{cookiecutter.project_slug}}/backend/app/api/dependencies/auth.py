@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth import TokenError
 from app.auth.verifier import Principal
-from app.core.context import tell_consent, tenant_id
+from app.core.context import tell_consent, tell_tenant
 from app.core.errors import TENANT_NOT_ACTIVE, Problem
 from app.observability import metrics
 # {% if cookiecutter.include_sentry == "yes" %}
@@ -39,15 +39,15 @@ async def get_current_user(
     """
     caller = await _verified(request, credentials)
     principal = _in_selected_tenant(request, caller)
-    tenant_id.set(principal.tenant_id)  # a request that is refused from here on is the tenant's too
-    tell_consent("anonymous")  # what fails before it is known what may be told, tells little
+    tell_tenant(principal.tenant_id)  # a request that is refused from here on is the tenant's too
     # The token of a suspended tenant opens nothing, whatever it selects: no other tenant either.
     for tenant in dict.fromkeys((caller.tenant_id, principal.tenant_id)):
         await request.app.state.rate_limits.hit(tenant)
         standing = await standing_of(tenant)
         if standing is None or not standing.is_active:
             raise TenantNotActive
-        tell_consent(standing.telemetry_consent)
+        consent = standing.telemetry_consent
+    tell_consent(consent)  # the selected one's, which came last
     identify(principal.tenant_id, principal.user_id)
     # {% if cookiecutter.include_sentry == "yes" %}
     set_user_context(principal.user_id, principal.tenant_id, principal.email, principal.username)
