@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 # The generated project's own, which this repository's would be taken for.
 find_cluster = importlib.import_module("tests.servers").find_cluster
@@ -346,6 +347,8 @@ def load() -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] in ("app", "tests"):
             del sys.modules[name]
+    for collector in list(REGISTRY._collector_to_names):  # it takes each name once
+        REGISTRY.unregister(collector)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

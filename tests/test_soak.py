@@ -27,7 +27,7 @@ def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
 def test_a_few_requests_notice_no_fault(environment: Environment) -> None:
-    requests = {"never_answers": "120", "an_sdk_that_raises": "120", "a_worker_that_dies": "36"}
+    requests = {"never_answers": "120", "an_sdk_that_raises": "120", "a_worker_that_dies": "72"}
     options = ("--seconds", "0.5", "--errors", "100")
     said = in_generated(environment, "faults.py", *options, *requests)
     rows = [line.split()[:3] for line in said.splitlines() if line.startswith(tuple(requests))]

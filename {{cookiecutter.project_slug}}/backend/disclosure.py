@@ -185,7 +185,8 @@ def _consent() -> Iterator[str]:
     )
     yield (
         "What fails before the consent is known, as when the database can't be asked, is told as if "
-        "it were `anonymous`. A pseudonym is made with the key that makes a `session_id`: see [the "
+        "it were `anonymous`; so is what a route does that knows its tenant by other means than a "
+        "token. What goes on after its request keeps the consent of that request. A pseudonym is made with the key that makes a `session_id`: see [the "
         "user](#the-user). The id of the request is told all the same: with it, operators find the "
         "tenant in the service's own log, and Sentry does not.\n"
     )

@@ -389,9 +389,7 @@ def mark_span(failure: Failure) -> None:
     if (around := sentry_sdk.get_current_span()) is not None:
         around.set_status("internal_error")
         began = datetime.now(UTC) - timedelta(seconds=failure.duration)
-        span = around.start_child(
-            op="function", name=failure.operation, origin="auto.function", start_timestamp=began
-        )
+        span = around.start_child(op="function", name=failure.operation, start_timestamp=began)
         span.set_status("internal_error")
         span.finish()
 

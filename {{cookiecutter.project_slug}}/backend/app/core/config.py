@@ -151,9 +151,9 @@ class Settings(BaseSettings):
     SENTRY_RATES_FILE: str = ""
     """JSON file with shares for tenants and routes, 0 to 1; empty for none. See the README."""
     SENTRY_ERRORS_PER_MINUTE: int = Field(default=600, ge=0)
-    """Most errors of one tenant that are sent in a minute; 0 for no limit."""
+    """Most errors of one tenant that a process sends at once, and in a minute after; 0 for all."""
     SENTRY_TRACES_PER_MINUTE: int = Field(default=600, ge=0)
-    """Most traces of one tenant that are sent in a minute; 0 for no limit."""
+    """Most traces of one tenant that a process sends at once, and in a minute after; 0 for all."""
     SENTRY_PRIVACY_MODE: Literal["strict", "balanced"] = "strict"
     """`strict` sends only what is known to be safe, `balanced` all that is not sensitive."""
     SENTRY_USER_CONTEXT: Literal["id", "anonymous", "full"] = "id"

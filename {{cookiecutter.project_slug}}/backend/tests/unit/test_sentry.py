@@ -23,6 +23,7 @@ import httpx
 import pytest
 import sentry_sdk
 from fastapi import APIRouter, FastAPI, HTTPException, Request
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from sentry_sdk.integrations import setup_integrations
 from sentry_sdk.integrations.argv import ArgvIntegration
@@ -879,7 +880,9 @@ def test_it_stays_off_where_the_sdk_is_not_as_expected(
         assert record.name == "app.sentry"
         assert record.getMessage().startswith("Sentry is off: ")
         assert KEY not in caplog.text
+        assert REGISTRY.get_sample_value("telemetry_off") == 1
     start()
+    assert REGISTRY.get_sample_value("telemetry_off") == 0
 
 
 def test_it_says_in_what_the_sdk_is_not_as_expected(
@@ -1948,5 +1951,6 @@ def test_an_sdk_that_goes_missing_keeps_it_off(
 ) -> None:
     monkeypatch.setattr(sentry, name, value)
     assert sentry.init_sentry(settings()) is False
+    assert REGISTRY.get_sample_value("telemetry_off") == 1
     assert len(caplog.records) == 1
     assert sentry.capture_message("hello") is None
