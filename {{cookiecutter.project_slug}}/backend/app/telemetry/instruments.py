@@ -352,6 +352,7 @@ class _Request(_Part):
         with suppress(Exception):
             _enter(self._before[0])
         _observed.set(self._before[1])
+        self._observed.within = None  # an exception that somebody keeps would keep it
 
     def _go_within(self) -> None:
         # A middleware may have had the route run in a task of its own, which knows whose it was.
