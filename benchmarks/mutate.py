@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sample:
         found = random.Random(4).sample(found, min(options.sample, len(found)))
     survivors = list(tried(found))
-    tell(f"{len(found)} changes, of which no test sees {len(survivors)}")
+    tell(f"of {len(found)} changes no test sees {len(survivors)}")
     return bool(survivors)
 
 

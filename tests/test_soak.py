@@ -27,17 +27,15 @@ def test_a_few_steps_find_no_way_to_another_tenant(environment: Environment) -> 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as on Linux")
 def test_a_few_requests_notice_no_fault(environment: Environment) -> None:
-    requests = {"never_answers": "120", "an_sdk_that_raises": "120", "a_worker_that_dies": "72"}
+    requests = {"never_answers": "120", "a_worker_that_dies": "72"}
     options = ("--seconds", "0.5", "--errors", "100")
     said = in_generated(environment, "faults.py", *options, *requests)
     rows = [line.split()[:3] for line in said.splitlines() if line.startswith(tuple(requests))]
-    assert rows[:3] == [[name, number, "0"] for name, number in requests.items()]
+    assert rows[:2] == [[name, number, "0"] for name, number in requests.items()]
 
 
-def test_a_few_changes_of_the_layers_are_seen(environment: Environment) -> None:
-    assert "2 changes, of which no test sees 0" in in_generated(
-        environment, "mutate.py", "--sample", "2"
-    )
+def test_a_change_of_the_layers_is_seen(environment: Environment) -> None:
+    assert "of 1 changes no test sees 0" in in_generated(environment, "mutate.py", "--sample", "1")
 
 
 def in_generated(environment: Environment, program: str, *options: str) -> str:
