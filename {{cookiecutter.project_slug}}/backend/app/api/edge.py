@@ -54,8 +54,12 @@ class Service(FastAPI):
 
 
 def _name_of(scope: Scope) -> str:
-    # The route's template, not the path: ids and names in a path are not for logs and metrics.
-    return f"{scope.get('method', 'WEBSOCKET')} {route_of(scope) or metrics.NO_ROUTE}"
+    return f"{scope.get('method', 'WEBSOCKET')} {_route_of(scope)}"
+
+
+def _route_of(scope: Scope) -> str:
+    # Its template, not the path: ids and names in a path are not for logs and metrics.
+    return route_of(scope) or metrics.NO_ROUTE
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -122,8 +126,8 @@ class RequestId:
             seconds = time.perf_counter() - started
             if is_counted:
                 metrics.IN_PROGRESS.dec()
-                route = route_of(scope) or metrics.NO_ROUTE
-                metrics.count_request(scope["method"], route, status, seconds, current_tenant())
+                route, tenant = _route_of(scope), current_tenant()
+                metrics.count_request(scope["method"], route, status, seconds, tenant)
             log.info("request served", extra={"status": status})
 
 

@@ -249,7 +249,9 @@ async def test_who_is_known_by_other_means_is_told_of_as_anonymous(
         headers = {"X-Request-ID": "one", "Authorization": ""}
         assert (await call(0, "/signed/tenant-0/1", headers=headers)).status_code == 500
         await asyncio.to_thread(flush)
-        for item in (*listener.items("event"), *listener.items("transaction")):
+        told = [*listener.items("event"), *listener.items("transaction")]
+        assert len(told) == 2
+        for item in told:
             assert tags(item)["tenant_id"].startswith("anonymous-")
         assert "tenant-0" not in listener.text
 
